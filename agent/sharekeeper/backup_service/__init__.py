@@ -1,0 +1,1 @@
+"""The backup service: its reconcile loop and its two exchanges."""

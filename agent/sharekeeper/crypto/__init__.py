@@ -1,0 +1,1 @@
+"""Certificates, pinning and sealing as pure functions over bytes."""

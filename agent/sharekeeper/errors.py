@@ -1,0 +1,287 @@
+"""Every error an operator can meet, in families by whose fault it is (docs/cli.md lists the exit statuses).
+
+Each class has a stable `code` (for `--json`, logs and metrics), the exit status of a command that ends
+with it, and whether trying again later can help. Messages carry facts and the cure, never secrets.
+Errors know nothing of the command line; `cli/main.py` and the service loops turn them into exits.
+"""
+
+from typing import ClassVar
+
+
+class SharekeeperError(Exception):
+    """Root of all expected errors."""
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+
+# --- the operator's: configuration, keys, decisions (10-29) ------------------------------------
+
+
+class OperatorFault(SharekeeperError):
+    """Something the operator must change."""
+
+    code = "operator_fault"
+    exit_status = 10
+
+
+class ConfigInvalid(OperatorFault):
+    """The configuration does not say what is needed; the message lists every mistake."""
+
+    code = "config_invalid"
+    exit_status = 11
+
+
+class KeysMissing(OperatorFault):
+    """A key file is absent, unreadable, malformed or readable by others."""
+
+    code = "keys_missing"
+    exit_status = 12
+
+
+class KeysExist(OperatorFault):
+    """Keys are already there; they are never overwritten."""
+
+    code = "keys_exist"
+    exit_status = 13
+
+
+class PolicyRefused(OperatorFault):
+    """The hand-out policy does not allow this recovery."""
+
+    code = "policy_refused"
+    exit_status = 14
+
+
+class NotRegistered(OperatorFault):
+    """The contract has no key for this machine, or another one than it holds."""
+
+    code = "not_registered"
+    exit_status = 15
+
+
+class KeyRetired(OperatorFault):
+    """This machine's key was retired on the contract; a machine that comes back makes new keys."""
+
+    code = "key_retired"
+    exit_status = 16
+
+
+class NoBackup(OperatorFault):
+    """The vault holds no backup of the keyset asked for."""
+
+    code = "no_backup"
+    exit_status = 17
+
+
+class AlreadyRunning(OperatorFault):
+    """Another process holds the same home or vault."""
+
+    code = "already_running"
+    exit_status = 18
+
+
+class WaitTimedOut(OperatorFault):
+    """`wait` saw its deadline before its condition."""
+
+    code = "wait_timed_out"
+    exit_status = 19
+    retryable = True
+
+
+# --- the chain's: RPC, contract, transactions (30-49) ------------------------------------------
+
+
+class ChainFault(SharekeeperError):
+    """The chain or an endpoint of it."""
+
+    code = "chain_fault"
+    exit_status = 30
+    retryable = True
+
+
+class ChainUnavailable(ChainFault):
+    """No endpoint answered in time."""
+
+    code = "chain_unavailable"
+    exit_status = 31
+
+
+class ChainStale(ChainFault):
+    """The newest final block is too old to act on."""
+
+    code = "chain_stale"
+    exit_status = 32
+
+
+class ChainContradiction(ChainFault):
+    """The chain went backwards, or a final block changed: an alarm, never a command."""
+
+    code = "chain_contradiction"
+    exit_status = 33
+    retryable = False
+
+
+class ChainAnswerInvalid(ChainFault):
+    """An answer lacks a field we need or has it in a form we do not know."""
+
+    code = "chain_answer_invalid"
+    exit_status = 34
+    retryable = False
+
+
+class UnknownAccount(ChainFault):
+    """The account, its access key or its contract does not exist at that block."""
+
+    code = "unknown_account"
+    exit_status = 35
+
+
+class TransactionFailed(ChainFault):
+    """The transaction was executed and refused by the contract, or can never be executed."""
+
+    code = "transaction_failed"
+    exit_status = 36
+    retryable = False
+
+
+class TransactionUnknown(ChainFault):
+    """The fate of a sent transaction is not known yet; sending the same bytes again is safe."""
+
+    code = "transaction_unknown"
+    exit_status = 37
+
+
+class WrongNetwork(ChainFault):
+    """The endpoint serves another chain than the configured one."""
+
+    code = "wrong_network"
+    exit_status = 38
+    retryable = False
+
+
+# --- the peer's: the other side of a channel (50-69) -------------------------------------------
+
+
+class PeerFault(SharekeeperError):
+    """The other side of a channel; it costs one connection."""
+
+    code = "peer_fault"
+    exit_status = 50
+    retryable = True
+
+
+class PeerUnreachable(PeerFault):
+    """No TCP connection to the peer."""
+
+    code = "peer_unreachable"
+    exit_status = 51
+
+
+class PeerNotAuthenticated(PeerFault):
+    """The peer did not prove the key the contract pins, or did not accept ours."""
+
+    code = "peer_not_authenticated"
+    exit_status = 52
+
+
+class PinChanged(PeerFault):
+    """The contract pinned another key while the channel was open."""
+
+    code = "pin_changed"
+    exit_status = 53
+
+
+class PeerStalled(PeerFault):
+    """The peer sent nothing, or took nothing, before the deadline."""
+
+    code = "peer_stalled"
+    exit_status = 54
+
+
+class PeerClosed(PeerFault):
+    """The peer closed the channel before the exchange was complete."""
+
+    code = "peer_closed"
+    exit_status = 55
+
+
+class ProtocolViolation(PeerFault):
+    """Bytes that are not the protocol: truncated, oversized, malformed, out of order."""
+
+    code = "protocol_violation"
+    exit_status = 56
+    retryable = False
+
+
+class PeerRefused(PeerFault):
+    """The peer answered with a refusal; the message carries its code and text."""
+
+    code = "peer_refused"
+    exit_status = 57
+
+
+class SharesRefused(PeerFault):
+    """The peer's shares are not those of the keyset on the contract."""
+
+    code = "shares_refused"
+    exit_status = 58
+    retryable = False
+
+
+# --- this host's: disk, processes (70-89) -------------------------------------------------------
+
+
+class HostFault(SharekeeperError):
+    """This machine."""
+
+    code = "host_fault"
+    exit_status = 70
+
+
+class StoreFailed(HostFault):
+    """The disk refused a write (full, read-only, failing); what was stored before is untouched."""
+
+    code = "store_failed"
+    exit_status = 71
+    retryable = True
+
+
+class VaultCorrupt(HostFault):
+    """A file of the vault is damaged, missing, planted or rolled back; it was not used."""
+
+    code = "vault_corrupt"
+    exit_status = 72
+
+
+class ShareStoreCorrupt(HostFault):
+    """The node's key-share directory does not hold what it says; it was not used."""
+
+    code = "share_store_corrupt"
+    exit_status = 73
+
+
+class SupervisorFailed(HostFault):
+    """The node could not be started or stopped."""
+
+    code = "supervisor_failed"
+    exit_status = 74
+    retryable = True
+
+
+class AddressInUse(HostFault):
+    """A listening address is taken or not on this machine."""
+
+    code = "address_in_use"
+    exit_status = 75
+
+
+# --- attestation (90-99) ----------------------------------------------------------------------
+
+
+class AttestationRefused(SharekeeperError):
+    """The peer's evidence does not satisfy the policy."""
+
+    code = "attestation_refused"
+    exit_status = 90

@@ -1,0 +1,1 @@
+"""The node agent: its reconcile loop, its listener and its import."""

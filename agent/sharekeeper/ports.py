@@ -1,0 +1,156 @@
+"""What the two daemons need from outside. Adapters implement these; tests use real ones or simulators.
+
+All methods that wait are coroutines and may be cancelled at any await; each implementation keeps its
+promises under cancellation (nothing half-done becomes visible).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
+from sharekeeper.domain.keyset import BackupId, Keyset, KeysetDigest, Sha256Hex
+from sharekeeper.domain.keyshare import KeyShare
+from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ParticipantInfo, ProtocolState
+
+
+class Clock(Protocol):
+    """Time, injected. Wall time dates records and blocks; monotonic time measures waits."""
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point; never goes back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns after `seconds`."""
+
+
+class ChainReader(Protocol):
+    """Views of the contract, all of one decision at one final block (design decision 6)."""
+
+    async def network(self) -> NetworkId:
+        """The network the endpoint really serves. Raises `WrongNetwork` if it is not the configured one."""
+
+    async def head(self) -> BlockRef:
+        """The newest final block. Raises `ChainUnavailable`; `ChainContradiction` if it went backwards."""
+
+    async def protocol_state(self, at: BlockRef) -> ProtocolState:
+        """View `state` at that block. Raises `ChainAnswerInvalid`, `UnknownAccount`, `ChainUnavailable`."""
+
+    async def account(self, account_id: AccountId, at: BlockRef) -> AccountRecord:
+        """View `participant_info` at that block. Same errors as `protocol_state`."""
+
+
+class ContractCaller(Protocol):
+    """Signs and sends contract calls of one account with one access key (design decision 7)."""
+
+    @property
+    def account_id(self) -> AccountId:
+        """The account that calls."""
+
+    @property
+    def signer_key(self) -> SignerKey:
+        """The access key that signs."""
+
+    async def call(self, method: str, args: Mapping[str, Any]) -> Any:  # noqa: ANN401  # the contract's JSON
+        """The call is final and succeeded; returns the contract's JSON result (None when empty).
+
+        Signed once; the same bytes are sent until final or expired.
+
+        Raises:
+            TransactionFailed: executed and refused (message: the contract's), or can never be executed.
+            TransactionUnknown: the fate is not known within the deadline.
+            ChainUnavailable: nothing was sent.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBackup:
+    """Public facts of one backup in the vault: what its signed manifest says."""
+
+    backup_id: BackupId
+    keyset: Keyset
+    digest: KeysetDigest
+    source_tls_key: TlsKey
+    stored_at_ns: int
+    ciphertext_sha256: Sha256Hex
+    ciphertext_bytes: int
+
+
+class Vault(Protocol):
+    """Where backups rest (design decision 5; docs/vault-format.md). One process at a time."""
+
+    def index(self) -> Sequence[StoredBackup]:
+        """The backups whose manifests are authentic, oldest first. Reads no share. Raises `VaultCorrupt`."""
+
+    async def store(self, keyset: Keyset, shares: tuple[KeyShare, ...], source: TlsKey) -> StoredBackup:
+        """The shares are on disk, read back, decrypted and compared. Repeating a store changes nothing.
+
+        Raises:
+            StoreFailed: disk; nothing of this store is visible, everything before it is.
+            VaultCorrupt: what was read back differs.
+        """
+
+    async def open(self, backup_id: BackupId) -> tuple[KeyShare, ...]:
+        """The shares, authenticated and checked against their keyset. Raises `NoBackup`, `VaultCorrupt`."""
+
+    async def destroy_older(self, current: BackupId) -> Sequence[BackupId]:
+        """Every backup but `current` is gone from disk; returns which. `current` must open first."""
+
+
+class KeyShareStore(Protocol):
+    """The MPC node's key-share directory, shared with the node agent (reference layout: docs/vault-format.md)."""
+
+    async def read(self, keyset: Keyset) -> tuple[KeyShare, ...] | None:
+        """The permanent shares of exactly that keyset, checked; None if not held. Raises `ShareStoreCorrupt`."""
+
+    async def stage(self, recovery_id: int, keyset: Keyset, shares: tuple[KeyShare, ...]) -> None:
+        """The shares are durable but not in use: the node does not read staged shares. Raises `StoreFailed`."""
+
+    async def staged(self) -> int | None:
+        """The `recovery_id` whose complete shares are staged, or None."""
+
+    async def promote(self, recovery_id: int, keyset: Keyset) -> None:
+        """The staged shares are permanent, durably. Repeating it changes nothing. Raises `ShareStoreCorrupt`."""
+
+    async def discard_staged(self) -> bool:
+        """No staged share is left on disk; True if there was one."""
+
+
+class NodeSupervisor(Protocol):
+    """Starts and stops the MPC node beside the node agent (systemd unit or local process)."""
+
+    async def ensure_running(self) -> bool:
+        """The node runs; True if this call started it. Raises `SupervisorFailed`."""
+
+    async def ensure_stopped(self) -> bool:
+        """The node does not run; True if this call stopped it. Raises `SupervisorFailed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """The operator's consent to one hand-out, made on the backup machine before the recovery starts (decision 8)."""
+
+    account_id: AccountId
+    info: ParticipantInfo
+    signer_key: SignerKey
+    keyset: KeysetDigest
+    approved_at_height: int
+    deadline_ns: int
+    used_for: int | None
+    """The `recovery_id` this approval was spent on, or None."""
+
+
+class ApprovalStore(Protocol):
+    """Where approvals rest: durable, single-use."""
+
+    def pending(self) -> Sequence[Approval]:
+        """Every approval on record, spent ones included, oldest first."""
+
+    async def add(self, approval: Approval) -> None:
+        """The approval is durable. Raises `StoreFailed`."""
+
+    async def spend(self, approval: Approval, recovery_id: int) -> None:
+        """The approval is spent on `recovery_id`, durably, before the first share byte leaves. Raises `PolicyRefused`."""

@@ -1,0 +1,98 @@
+"""Every constant and every limit of the protocol, with its unit and its clause.
+
+`spec` stands for `docs/spec-map.md`; "near/mpc" facts are those of near/mpc 3.14.
+"""
+
+from typing import Final
+
+SPEC_REVISION: Final = "2025-08"
+"""The revision of the spec both sides must speak (near/mpc TEE.md of August 2025)."""
+
+WIRE_VERSION: Final = 1
+"""Version of the p2p wire format (docs/wire-format.md). Spec: "Version 1"."""
+
+# --- TLS (near/mpc interop, section 1) ---------------------------------------------------------
+TLS_SERVER_NAME: Final = "dummy"
+"""SNI every client sends; the server does not look at it."""
+
+HANDSHAKE_TIMEOUT_SECONDS: Final = 10.0
+"""A peer that has not finished the TLS handshake by then is dropped."""
+
+NODE_AGENT_PORT: Final = 8079
+"""TCP port of the node agent unless configured; the host comes from the participant's url."""
+
+# --- Frames and messages (docs/wire-format.md) ------------------------------------------------
+FRAME_HEADER_BYTES: Final = 4
+"""Big-endian length of the message that follows."""
+
+MAX_CONTROL_FRAME_BYTES: Final = 4 * 1024
+"""Largest hello, receipt or refusal."""
+
+MAX_SHARES_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""Largest message that carries key shares: 10,000 domains need about 4 MB."""
+
+MAX_DOMAINS: Final = 10_000
+"""Largest number of domains in one keyset."""
+
+SESSION_TIMEOUT_SECONDS: Final = 60.0
+"""One exchange, from handshake to receipt."""
+
+STALL_TIMEOUT_SECONDS: Final = 15.0
+"""A peer that moves no byte for so long loses its connection."""
+
+MAX_SESSIONS: Final = 8
+"""Connections the node agent serves at the same time; more are closed at once."""
+
+# --- Identifiers ---------------------------------------------------------------------------------
+ACCOUNT_ID_MIN_BYTES: Final = 2
+ACCOUNT_ID_MAX_BYTES: Final = 64
+"""NEAR account ids, in bytes (nearcore account rules)."""
+
+MAX_URL_BYTES: Final = 256
+"""Participant url (near/mpc 3.15 sets the same limit)."""
+
+# --- Chain (design: "Chain truth", "Transactions") --------------------------------------------
+MAX_BLOCK_AGE_SECONDS: Final = 60.0
+"""A final block older than this is no basis for releasing shares."""
+
+TRANSACTION_GAS: Final = 100 * 10**12
+"""Gas attached to each contract call (100 Tgas)."""
+
+RECOVERY_CALL_VALID_BLOCKS: Final = 600
+"""`valid_until_block` of `submit_participant_recovery_info`: this many blocks past the block decided on."""
+
+FINALITY_BLOCKS: Final = 2
+"""Distance of the final block from the head (NEAR doomslug finality)."""
+
+MAINNET_GENESIS_HASH: Final = "EPnLgE7iEq9s7yTkos96M3cWymH5avBAPm3qx3NXqR8H"
+TESTNET_GENESIS_HASH: Final = "FWJ9kR6KFWoyMoNjpLXXGHeuiy7tEY6GmoFeCA5yuc6b"
+"""Genesis block hashes of the two public networks: the `automatic` hand-out policy is refused there."""
+
+# --- Vault (docs/vault-format.md) -------------------------------------------------------------
+VAULT_FORMAT: Final = 1
+OLD_KEYSET_GRACE_SECONDS: Final = 3600.0
+"""A newer final keyset must have been held and verified this long before older ones are destroyed."""
+
+# --- Access keys (spec: Todo #946; design decision 10) ----------------------------------------
+NODE_METHODS: Final = (
+    "submit_participant_info",
+    "submit_participant_recovery_info",
+    "conclude_recovery",
+    "cancel_recovery",
+    "expire_recovery",
+    "submit_ephemeral_key",
+    "vote_pk",
+    "start_keygen_instance",
+    "vote_reshared",
+    "start_reshare_instance",
+    "respond",
+)
+"""Contract methods the node's access key may call."""
+
+BACKUP_SERVICE_METHODS: Final = (
+    "register_backup_service",
+    "confirm_key_share_delivery",
+    "expire_recovery",
+    "submit_ephemeral_key",
+)
+"""Contract methods the backup service's access key may call."""
