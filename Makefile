@@ -1,0 +1,71 @@
+# The two commands: `make drill` (a total loss and the way back, on this computer, no root) and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CONTRACT_BUILD := $(PYTHON) agent/contract/build/build.py
+PYTEST_ARGS ?=
+DRILL_ARGS ?=
+# Ansible refuses a locale that is not UTF-8.
+export LC_ALL := C.UTF-8
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup drill test lint format bench contract contract-check lock ci clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+setup: $(STAMP) ## make the virtual environment (drill and test do it by themselves)
+
+$(STAMP): requirements/dev.txt pyproject.toml agent/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@echo "Setting up $(VENV) (about a minute, once)"
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --require-hashes --only-binary :all: -r requirements/dev.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e . -e agent
+	touch $@
+
+drill: $(STAMP) ## lose every node of a local MPC network and recover it; report in run/report
+	$(BIN)/python -m sharekeeper_devnet.drill $(DRILL_ARGS)
+
+test: $(STAMP) ## run all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## what pre-commit and CI check: format, lint, types, imports, roles
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q
+
+format: $(STAMP) ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure speed and memory as ratios; prints a table, writes run/bench.json
+	$(BIN)/python -m tests.bench
+
+contract: ## build the contract's wasm from source (pinned compiler, a venv of its own, about 2 minutes)
+	$(CONTRACT_BUILD)
+
+contract-check: ## build it again and compare with the wasm in the tree
+	$(CONTRACT_BUILD) --check
+
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --exclude-newer 7days --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -q
+lock: $(STAMP) ## resolve the lock files again
+	$(BIN)/pip install -q 'uv>=0.9'
+	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/agent.txt
+	@! grep -nE 'https?://|^--|file:' requirements/*.txt
+
+ci: ## everything CI runs, as CI runs it
+	.ci/run
+
+clean: ## remove what was built; a running drill is stopped first
+	-[ ! -x $(BIN)/python ] || $(BIN)/python -m sharekeeper_devnet.drill --sweep
+	rm -rf $(VENV) run .build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
