@@ -51,12 +51,24 @@ ACCOUNT_ID_MAX_BYTES: Final = 64
 MAX_URL_BYTES: Final = 256
 """Participant url (near/mpc 3.15 sets the same limit)."""
 
+MAX_KEY_TEXT_CHARS: Final = 160
+"""Longest written public key (BLS12-381 needs 143): base58 is quadratic, so longer text is refused unread."""
+
 # --- Chain (design: "Chain truth", "Transactions") --------------------------------------------
 MAX_BLOCK_AGE_SECONDS: Final = 60.0
 """A final block older than this is no basis for releasing shares."""
 
 TRANSACTION_GAS: Final = 100 * 10**12
 """Gas attached to each contract call (100 Tgas)."""
+
+RPC_TIMEOUT_SECONDS: Final = 5.0
+"""One read from a NEAR endpoint, all its attempts included."""
+
+MAX_RPC_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Largest answer of a NEAR endpoint: the state of 10,000 domains, as a view's list of integers, needs about 20 MB."""
+
+TRANSACTION_TIMEOUT_SECONDS: Final = 60.0
+"""A transaction that is not final by then has an unknown fate."""
 
 RECOVERY_CALL_VALID_BLOCKS: Final = 600
 """`valid_until_block` of `submit_participant_recovery_info`: this many blocks past the block decided on."""

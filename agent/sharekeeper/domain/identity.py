@@ -7,11 +7,11 @@ from typing import Final, Self
 
 import base58
 
-from sharekeeper.spec import ACCOUNT_ID_MAX_BYTES, ACCOUNT_ID_MIN_BYTES
+from sharekeeper.spec import ACCOUNT_ID_MAX_BYTES, ACCOUNT_ID_MIN_BYTES, MAX_KEY_TEXT_CHARS
 
 ED25519_KEY_BYTES: Final = 32
 _PREFIX: Final = "ed25519:"
-_ACCOUNT_ID: Final = re.compile(r"(?:[a-z\d]+[-_])*[a-z\d]+(?:\.(?:[a-z\d]+[-_])*[a-z\d]+)*")
+_ACCOUNT_ID: Final = re.compile(r"(?:[a-z\d]+[-_])*[a-z\d]+(?:\.(?:[a-z\d]+[-_])*[a-z\d]+)*", re.ASCII)
 
 
 class AccountId(str):
@@ -45,6 +45,8 @@ class Ed25519Key:
     @classmethod
     def parse(cls, text: str) -> Self:
         """The key written as `ed25519:<base58>`. Raises `ValueError`."""
+        if len(text) > MAX_KEY_TEXT_CHARS:
+            raise ValueError(f"not an Ed25519 public key: {text[:80]!r}")
         if not text.startswith(_PREFIX):
             raise ValueError(f"a public key starts with 'ed25519:', not {text[:12]!r}")
         try:

@@ -9,7 +9,7 @@ from typing import Final, Self
 import base58
 
 from sharekeeper.domain.identity import AccountId, NetworkId
-from sharekeeper.spec import MAX_DOMAINS
+from sharekeeper.spec import MAX_DOMAINS, MAX_KEY_TEXT_CHARS
 
 U64_MAX: Final = 2**64 - 1
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -69,6 +69,8 @@ class DomainPublicKey:
     @classmethod
     def parse(cls, curve: Curve, text: str) -> Self:
         """The key in the contract's text form `<prefix>:<base58>`. Raises `ValueError`."""
+        if len(text) > MAX_KEY_TEXT_CHARS:
+            raise ValueError(f"not a {curve} public key: {text[:160]!r}")
         if not text.startswith(_TEXT_PREFIX[curve]):
             raise ValueError(f"a {curve} key starts with {_TEXT_PREFIX[curve]!r}, not {text[:12]!r}")
         try:
