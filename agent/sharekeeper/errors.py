@@ -230,6 +230,13 @@ class SharesRefused(PeerFault):
     retryable = False
 
 
+class ViewsDiffer(PeerFault):
+    """The peer acts on another keyset or recovery than this side sees on the contract: one of them is behind."""
+
+    code = "views_differ"
+    exit_status = 59
+
+
 # --- this host's: disk, processes (70-89) -------------------------------------------------------
 
 

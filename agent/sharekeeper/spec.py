@@ -43,6 +43,9 @@ STALL_TIMEOUT_SECONDS: Final = 15.0
 MAX_SESSIONS: Final = 8
 """Connections the node agent serves at the same time; more are closed at once."""
 
+MAX_PENDING_HANDSHAKES: Final = 32
+"""Unauthenticated connections held at the same time; one more costs the oldest its place."""
+
 # --- Identifiers ---------------------------------------------------------------------------------
 ACCOUNT_ID_MIN_BYTES: Final = 2
 ACCOUNT_ID_MAX_BYTES: Final = 64
