@@ -1,0 +1,156 @@
+"""The contract's views as domain values (docs/contract.md, State and Views; near/mpc interop, section 4.2).
+
+Lenient where near/mpc changes its format: unknown fields are ignored, fields we do not use need not be
+there, a TLS key may be called `tls_public_key` or `sign_pk` (near/mpc before 3.10). Total: each decoder
+returns a value or raises `DecodeError`, whatever the JSON.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from sharekeeper.domain.identity import AccountId, Ed25519Key, SignerKey, TlsKey
+from sharekeeper.domain.protocol_state import (
+    AccountRecord,
+    BackupServiceKeys,
+    Initializing,
+    NodeKeys,
+    NotInitialized,
+    Participant,
+    ParticipantInfo,
+    Participants,
+    ProtocolState,
+    Recovering,
+    Recovery,
+    Resharing,
+    Running,
+)
+from sharekeeper.protocol.codec import DecodeError, array, boolean, decode_keyset, field, integer, text
+
+_T = TypeVar("_T")
+_K = TypeVar("_K", bound=Ed25519Key)
+_PARTICIPANT_FIELDS: Final = 3
+
+
+def decode_state(value: object) -> ProtocolState:
+    """View `state`. A Running contract that has no domain yet is `NotInitialized`: it has no keyset.
+
+    Raises:
+        DecodeError: a state, or a field of it that we need, is not one we know.
+    """
+    if value == "NotInitialized":
+        return NotInitialized()
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise DecodeError("the contract's state is not an object with exactly one protocol state")
+    name, content = next(iter(value.items()))
+    match name:
+        case "Running":
+            return _decode_running(content) if _has_domains(content) else NotInitialized()
+        case "Recovery":
+            return _decode_recovery(content)
+        case "Resharing":
+            return Resharing(previous=_decode_running(field(content, "previous_running_state")))
+        case "Initializing":
+            return Initializing()
+        case _:
+            raise DecodeError(f"unknown protocol state {str(name)[:40]!r}")
+
+
+def decode_account(value: object) -> AccountRecord:
+    """View `participant_info`: what the contract records about one account. Raises `DecodeError`."""
+    return AccountRecord(
+        account_id=_account_id(value, "account_id"),
+        is_participant=boolean(value, "is_participant"),
+        node=_optional(value, "node", _decode_node_keys),
+        node_candidate=_optional(value, "node_candidate", _decode_node_keys),
+        backup_service=_optional(value, "backup_service", _decode_backup_service_keys),
+        cooldown_until=integer(value, "cooldown_until"),
+    )
+
+
+def _has_domains(running: object) -> bool:
+    return len(array(field(running, "keyset"), "domains")) > 0
+
+
+def _decode_running(value: object) -> Running:
+    parameters = field(value, "parameters")
+    return Running(
+        keyset=decode_keyset(field(value, "keyset")),
+        participants=_decode_participants(field(parameters, "participants")),
+        threshold=integer(parameters, "threshold"),
+    )
+
+
+def _decode_recovery(value: object) -> Recovery:
+    return Recovery(
+        recovery_id=integer(value, "recovery_id"),
+        previous=_decode_running(field(value, "previous_running_state")),
+        prospective=_decode_participants(field(value, "prospective_participants")),
+        recovering=_decode_recovering(field(value, "recovering")),
+        started_in=integer(value, "started_in"),
+        expires_on=integer(value, "expires_on"),
+        shares_confirmed=boolean(value, "shares_confirmed"),
+    )
+
+
+def _decode_recovering(value: object) -> Recovering:
+    return Recovering(
+        account_id=_account_id(value, "account_id"),
+        info=_decode_info(field(value, "participant_info")),
+        signer_key=_key(SignerKey, value, "signer_account_pk"),
+    )
+
+
+def _decode_participants(value: object) -> Participants:
+    members = tuple(_decode_participant(item) for item in array(value, "participants"))
+    if len({member.account_id for member in members}) != len(members):
+        raise DecodeError("the participant set names an account twice")
+    return Participants(members=members)
+
+
+def _decode_participant(value: object) -> Participant:
+    if not isinstance(value, list) or len(value) < _PARTICIPANT_FIELDS:
+        raise DecodeError("a participant is an array of account id, participant id and info")
+    entry = {"account_id": value[0], "participant_id": value[1]}
+    return Participant(
+        account_id=_account_id(entry, "account_id"),
+        participant_id=integer(entry, "participant_id"),
+        info=_decode_info(value[2]),
+    )
+
+
+def _decode_info(value: object) -> ParticipantInfo:
+    old = isinstance(value, Mapping) and "tls_public_key" not in value and "sign_pk" in value
+    name = "sign_pk" if old else "tls_public_key"
+    return ParticipantInfo(url=text(value, "url"), tls_public_key=_key(TlsKey, value, name))
+
+
+def _decode_node_keys(value: object) -> NodeKeys:
+    return NodeKeys(info=_decode_info(value), signer_key=_key(SignerKey, value, "signer_account_pk"))
+
+
+def _decode_backup_service_keys(value: object) -> BackupServiceKeys:
+    return BackupServiceKeys(
+        tls_public_key=_key(TlsKey, value, "tls_public_key"),
+        signer_key=_key(SignerKey, value, "signer_account_pk"),
+    )
+
+
+def _optional(value: object, name: str, decode: Callable[[object], _T]) -> _T | None:
+    found = field(value, name)
+    return None if found is None else decode(found)
+
+
+def _account_id(value: object, name: str) -> AccountId:
+    found = text(value, name)
+    try:
+        return AccountId(found)
+    except ValueError as error:
+        raise DecodeError(f"field {name!r}: {error}") from None
+
+
+def _key(kind: type[_K], value: object, name: str) -> _K:
+    found = text(value, name)
+    try:
+        return kind.parse(found)
+    except ValueError as error:
+        raise DecodeError(f"field {name!r}: {error}") from None

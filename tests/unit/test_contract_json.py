@@ -1,0 +1,226 @@
+"""The contract's views become domain values, and nothing but `DecodeError` comes of anything else."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
+from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Recovery, Resharing, Running
+from sharekeeper.protocol.codec import DecodeError
+from sharekeeper.protocol.contract_json import decode_account, decode_state
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+MAINNET = json.loads((VECTORS / "near_mpc_contract_state.json").read_text())["state"]
+SHAPES = json.loads((VECTORS / "near_mpc_state_shapes.json").read_text())["states"]
+
+NEW_TLS = TlsKey(bytes([7]) * 32)
+NEW_SIGNER = SignerKey(bytes([8]) * 32)
+RUNNING = SHAPES["running"]["Running"]
+RECOVERY = {
+    "Recovery": {
+        "recovery_id": 7,
+        "previous_running_state": RUNNING,
+        "prospective_participants": RUNNING["parameters"]["participants"],
+        "recovering": {
+            "account_id": "alpha.example.near",
+            "participant_info": {"url": "http://new.example.org", "tls_public_key": str(NEW_TLS)},
+            "signer_account_pk": str(NEW_SIGNER),
+        },
+        "started_in": 1200,
+        "expires_on": 7200,
+        "shares_confirmed": False,
+        "cancel_votes": ["bravo.example.near"],
+    }
+}
+ACCOUNT = {
+    "account_id": "alpha.example.near",
+    "is_participant": True,
+    "node": {"url": "http://a", "tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)},
+    "node_candidate": None,
+    "backup_service": {"tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)},
+    "cooldown_until": 0,
+}
+
+
+def test_the_mainnet_state_is_a_running_state_with_its_ten_participants():
+    state = decode_state(MAINNET)
+    assert isinstance(state, Running)
+    assert (state.threshold, len(state.participants.members), state.keyset.epoch_id) == (7, 10, 4)
+    assert [domain.attempt for domain in state.keyset.domains] == [240, 0]
+    member = state.participants.find(AccountId("lifted-mainnet.near"))
+    assert member is not None
+    assert member.participant_id == 3
+    assert member.info.url == "https://near-mpc.liftedinit.org"
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ("not_initialized", NotInitialized),
+        ("initializing", Initializing),
+        ("running", Running),
+        ("running_with_open_votes", Running),
+        ("resharing", Resharing),
+    ],
+)
+def test_every_state_of_near_mpc_is_known(shape, kind):
+    assert isinstance(decode_state(SHAPES[shape]), kind)
+
+
+def test_a_resharing_keeps_the_running_state_it_started_from():
+    state = decode_state(SHAPES["resharing"])
+    assert isinstance(state, Resharing)
+    assert state.previous == decode_state(SHAPES["running"])
+
+
+def test_a_recovery_names_who_recovers_and_with_which_keys():
+    state = decode_state(RECOVERY)
+    assert isinstance(state, Recovery)
+    assert (state.recovery_id, state.started_in, state.expires_on) == (7, 1200, 7200)
+    assert state.shares_confirmed is False
+    assert state.recovering.account_id == "alpha.example.near"
+    assert state.recovering.info.tls_public_key == NEW_TLS
+    assert state.recovering.signer_key == NEW_SIGNER
+    assert state.previous == decode_state(SHAPES["running"])
+
+
+def test_the_older_name_of_the_tls_key_means_the_same():
+    old = json.loads(json.dumps(MAINNET).replace("tls_public_key", "sign_pk"))
+    assert decode_state(old) == decode_state(MAINNET)
+
+
+def test_a_running_contract_without_domains_has_no_keyset():
+    empty = copy.deepcopy(MAINNET)
+    empty["Running"]["keyset"]["domains"] = []
+    assert decode_state(empty) == NotInitialized()
+
+
+def test_an_account_record_has_its_pairs_and_its_cooldown():
+    record = decode_account({**ACCOUNT, "unknown": 1})
+    assert record.is_participant
+    assert record.node is not None
+    assert (record.node.info.url, record.node.signer_key) == ("http://a", NEW_SIGNER)
+    assert record.node_candidate is None
+    assert record.backup_service is not None
+    assert record.backup_service.tls_public_key == NEW_TLS
+
+
+def _paths(value, path=()):
+    if isinstance(value, dict):
+        for name in value:
+            yield (*path, name)
+            yield from _paths(value[name], (*path, name))
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _paths(item, (*path, index))
+
+
+def _at(value, path):
+    for step in path:
+        value = value[step]
+    return value
+
+
+@given(st.sampled_from(sorted(_paths(RECOVERY), key=str)))
+def test_a_field_we_do_not_know_changes_nothing(path):
+    more = copy.deepcopy(RECOVERY)
+    target = _at(more, path)
+    if isinstance(target, dict) and path[-1] not in ("Secp256k1", "Ed25519", "Bls12381", "key"):
+        target["added_later"] = {"x": 1}
+    assert decode_state(more) == decode_state(RECOVERY)
+
+
+NEEDED = [
+    ("recovery_id",),
+    ("previous_running_state", "keyset", "epoch_id"),
+    ("previous_running_state", "parameters", "threshold"),
+    ("prospective_participants", "participants"),
+    ("recovering", "account_id"),
+    ("recovering", "participant_info", "tls_public_key"),
+    ("recovering", "participant_info", "url"),
+    ("recovering", "signer_account_pk"),
+    ("started_in",),
+    ("expires_on",),
+    ("shares_confirmed",),
+]
+
+
+@pytest.mark.parametrize("path", NEEDED)
+def test_a_field_we_need_and_do_not_find_is_named(path):
+    broken = copy.deepcopy(RECOVERY)
+    del _at(broken["Recovery"], path[:-1])[path[-1]]
+    with pytest.raises(DecodeError, match=path[-1]):
+        decode_state(broken)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("recovering", "account_id"), "NOT AN ACCOUNT"),
+        (("recovering", "signer_account_pk"), "secp256k1:abc"),
+        (("recovering", "participant_info", "tls_public_key"), "ed25519:" + "1" * 10_000_000),
+        (("shares_confirmed",), 1),
+        (("expires_on",), -1),
+        (("expires_on",), 2**64),
+        (("prospective_participants", "participants"), [["a.near", 0]]),
+        (("prospective_participants", "participants"), "none"),
+    ],
+)
+def test_a_field_in_a_form_we_do_not_know_is_refused(path, value):
+    broken = copy.deepcopy(RECOVERY)
+    _at(broken["Recovery"], path[:-1])[path[-1]] = value
+    with pytest.raises(DecodeError):
+        decode_state(broken)
+
+
+def test_a_participant_set_that_names_an_account_twice_is_refused():
+    broken = copy.deepcopy(MAINNET)
+    members = broken["Running"]["parameters"]["participants"]["participants"]
+    members.append(members[0])
+    with pytest.raises(DecodeError, match="twice"):
+        decode_state(broken)
+
+
+@pytest.mark.parametrize("value", ["Running", "Hibernating", {"Hibernating": {}}, {}, [], None, 3, {**MAINNET, "B": {}}])
+def test_an_unknown_state_is_refused(value):
+    with pytest.raises(DecodeError):
+        decode_state(value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+def _decodes_or_refuses(decode, value):
+    try:
+        decode(value)
+    except DecodeError as error:
+        assert str(error)
+
+
+@given(JSON, st.sampled_from(["Running", "Recovery", "Resharing", "Initializing"]))
+def test_any_json_is_a_value_or_a_decode_error(value, name):
+    _decodes_or_refuses(decode_state, value)
+    _decodes_or_refuses(decode_state, {name: value})
+    _decodes_or_refuses(decode_account, value)
+
+
+@given(st.sampled_from(sorted(_paths(RECOVERY), key=str)), JSON)
+def test_a_recovery_with_any_field_replaced_is_a_value_or_a_decode_error(path, value):
+    changed = copy.deepcopy(RECOVERY)
+    _at(changed, path[:-1])[path[-1]] = value
+    _decodes_or_refuses(decode_state, changed)
+
+
+@given(st.sampled_from(sorted(_paths(ACCOUNT), key=str)), JSON)
+def test_an_account_record_with_any_field_replaced_is_a_value_or_a_decode_error(path, value):
+    changed = copy.deepcopy(ACCOUNT)
+    _at(changed, path[:-1])[path[-1]] = value
+    _decodes_or_refuses(decode_account, changed)
