@@ -85,6 +85,10 @@ TESTNET_GENESIS_HASH: Final = "FWJ9kR6KFWoyMoNjpLXXGHeuiy7tEY6GmoFeCA5yuc6b"
 
 # --- Vault (docs/vault-format.md) -------------------------------------------------------------
 VAULT_FORMAT: Final = 1
+MAX_VAULT_FILE_BYTES: Final = 32 * 1024 * 1024
+"""Largest file of the vault that is read: the backup of 10,000 domains needs about 6 MB."""
+MAX_KEYSHARE_FILE_BYTES: Final = 32 * 1024 * 1024
+"""Largest file of the node's key-share directory that is read."""
 OLD_KEYSET_GRACE_SECONDS: Final = 3600.0
 """A newer final keyset must have been held and verified this long before older ones are destroyed."""
 

@@ -10,7 +10,6 @@ import pyrage
 from sharekeeper.errors import ConfigInvalid, KeysMissing
 from sharekeeper.secret import Secret
 
-
 _AGE: Final[Any] = pyrage
 """The compiled module carries no types."""
 

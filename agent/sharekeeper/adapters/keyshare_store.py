@@ -1,0 +1,202 @@
+"""The MPC node's key-share directory (reference layout: docs/vault-format.md, section 7).
+
+`permanent/<epoch>-<keyset digest>.json` is in use, `staged/<recovery id>.json` is not. One file holds
+the keyset and all its shares, so a rename is the whole of staging, replacing and promoting.
+"""
+
+import asyncio
+import errno
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sharekeeper.adapters.durable_file import (
+    DISK,
+    Disk,
+    clean,
+    ensure_directory,
+    move,
+    read_file,
+    remove_tree,
+    sync_directory,
+    write_file,
+)
+from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.keyshare import KeyShare, SharesMismatch, check_shares
+from sharekeeper.errors import SharesRefused, ShareStoreCorrupt
+from sharekeeper.ports import KeyShareStore
+from sharekeeper.protocol.codec import (
+    DecodeError,
+    canonical_json,
+    decode_keyset,
+    decode_shares,
+    encode_keyset,
+    encode_shares,
+    field,
+    integer,
+    parse_json,
+)
+from sharekeeper.spec import MAX_KEYSHARE_FILE_BYTES
+
+KEYSHARE_FORMAT: Final = 1
+_WHAT: Final = "key-share file"
+_STAGED_NAME: Final = re.compile(r"(0|[1-9]\d{0,19})\.json", re.ASCII)
+_PERMANENT_NAME: Final = re.compile(r"(0|[1-9]\d{0,19})-[0-9a-f]{64}\.json", re.ASCII)
+
+T = TypeVar("T")
+
+
+class DirectoryKeyShareStore(KeyShareStore):
+    """Key shares in a directory of the node's own disk. Many readers, one writing process (the node agent).
+
+    The files are not encrypted here: the directory stands for the encrypted disk of the node's TEE.
+    """
+
+    def __init__(self, directory: Path, *, disk: Disk = DISK) -> None:
+        self._permanent = directory / "permanent"
+        self._staged = directory / "staged"
+        self._disk = disk
+        self._writing = threading.Lock()
+
+    async def read(self, keyset: Keyset) -> tuple[KeyShare, ...] | None:
+        return await asyncio.to_thread(self._read, self._permanent / _name(keyset), keyset)
+
+    async def stage(self, recovery_id: int, keyset: Keyset, shares: tuple[KeyShare, ...]) -> None:
+        """As the port says; what was staged before, for any `recovery_id`, is gone. Also raises `SharesRefused`."""
+        await asyncio.to_thread(self._locked, lambda: self._stage(recovery_id, keyset, shares))
+
+    async def staged(self) -> int | None:
+        return await asyncio.to_thread(lambda: next(iter(self._staged_ids()), None))
+
+    async def promote(self, recovery_id: int, keyset: Keyset) -> None:
+        """As the port says; also raises `StoreFailed`, after which repeating it is safe."""
+        await asyncio.to_thread(self._locked, lambda: self._promote(recovery_id, keyset))
+
+    async def discard_staged(self) -> bool:
+        return await asyncio.to_thread(self._locked, self._discard)
+
+    async def store_permanent(self, keyset: Keyset, shares: tuple[KeyShare, ...]) -> None:
+        """The shares are in use, durably: what key generation ends with. A repeat writes the same file again.
+
+        Raises:
+            SharesRefused: they are not the shares of `keyset`.
+            StoreFailed: disk.
+        """
+        await asyncio.to_thread(self._locked, lambda: self._write(self._permanent, _name(keyset), keyset, shares))
+
+    async def destroy_others(self, keyset: Keyset) -> Sequence[str]:
+        """Of all permanent shares only those of `keyset` are left; returns the names of the deleted files.
+
+        Raises:
+            ShareStoreCorrupt: the shares of `keyset` are not held or not whole; nothing was deleted.
+            StoreFailed: disk; some may be deleted, repeating it is safe.
+        """
+        return await asyncio.to_thread(self._locked, lambda: self._destroy_others(keyset))
+
+    # --- what runs in a thread ------------------------------------------------------------------
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        with self._writing:
+            return work()
+
+    def _read(self, path: Path, keyset: Keyset) -> tuple[KeyShare, ...] | None:
+        try:
+            data = read_file(path, limit=MAX_KEYSHARE_FILE_BYTES, private=True)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ShareStoreCorrupt(f"{path} was not used: {error.strerror}; {_cure(error)}") from None
+        return _decode(data, path, keyset)
+
+    def _write(self, directory: Path, name: str, keyset: Keyset, shares: tuple[KeyShare, ...]) -> None:
+        try:
+            check_shares(keyset, shares)
+        except SharesMismatch as error:
+            raise SharesRefused(f"these are not the shares of the keyset, nothing was written: {error}") from None
+        ensure_directory(directory, what=_WHAT, disk=self._disk)
+        clean(directory, disk=self._disk)
+        write_file(directory / name, _encode(keyset, shares), what=_WHAT, disk=self._disk)
+
+    def _stage(self, recovery_id: int, keyset: Keyset, shares: tuple[KeyShare, ...]) -> None:
+        self._write(self._staged, f"{recovery_id}.json", keyset, shares)
+        for other in self._staged_ids():
+            if other != recovery_id:
+                remove_tree(self._staged / f"{other}.json", what=_WHAT, disk=self._disk)
+
+    def _staged_ids(self) -> list[int]:
+        """Newest first."""
+        names = _names(self._staged)
+        return sorted((int(match[1]) for name in names if (match := _STAGED_NAME.fullmatch(name))), reverse=True)
+
+    def _promote(self, recovery_id: int, keyset: Keyset) -> None:
+        source, target = self._staged / f"{recovery_id}.json", self._permanent / _name(keyset)
+        ensure_directory(self._permanent, what=_WHAT, disk=self._disk)
+        if self._read(source, keyset) is not None:
+            move(source, target, what=_WHAT, disk=self._disk)
+        elif self._read(target, keyset) is not None:
+            sync_directory(self._permanent, what=_WHAT, disk=self._disk)
+        else:
+            raise ShareStoreCorrupt(
+                f"no shares are staged for recovery {recovery_id} in {self._staged}; let the backup service send them again"
+            )
+
+    def _discard(self) -> bool:
+        if not self._staged.exists():
+            return False
+        clean(self._staged, disk=self._disk)
+        names = _names(self._staged)
+        for name in names:
+            remove_tree(self._staged / name, what=_WHAT, disk=self._disk)
+        return bool(names)
+
+    def _destroy_others(self, keyset: Keyset) -> Sequence[str]:
+        if self._read(self._permanent / _name(keyset), keyset) is None:
+            raise ShareStoreCorrupt(
+                f"the shares of keyset {keyset.digest()} are not in {self._permanent}; nothing was deleted: recover them first"
+            )
+        clean(self._permanent, disk=self._disk)
+        others = [n for n in _names(self._permanent) if _PERMANENT_NAME.fullmatch(n) and n != _name(keyset)]
+        for name in others:
+            remove_tree(self._permanent / name, what=_WHAT, disk=self._disk)
+        return others
+
+
+def _name(keyset: Keyset) -> str:
+    return f"{keyset.epoch_id}-{keyset.digest()}.json"
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _encode(keyset: Keyset, shares: tuple[KeyShare, ...]) -> bytes:
+    content: dict[str, Any] = {
+        "format": KEYSHARE_FORMAT,
+        "keyset": encode_keyset(keyset),
+        "shares": encode_shares(shares),
+    }
+    return canonical_json(content) + b"\n"
+
+
+def _decode(data: bytes, path: Path, keyset: Keyset) -> tuple[KeyShare, ...]:
+    try:
+        content = parse_json(data)
+        found, shares = decode_keyset(field(content, "keyset")), decode_shares(field(content, "shares"))
+        check_shares(keyset, shares)
+        same = integer(content, "format") == KEYSHARE_FORMAT and found == keyset
+    except (DecodeError, SharesMismatch) as error:
+        raise ShareStoreCorrupt(f"{path} was not used: {error}; remove it and recover the shares again") from None
+    if not same:
+        raise ShareStoreCorrupt(f"{path} was not used: another keyset or format; remove it and recover again")
+    return shares
+
+
+def _cure(error: OSError) -> str:
+    if error.errno == errno.EPERM:
+        return "find out who could read it, then chmod 0600"
+    return "repair or remove it and recover the shares again"
