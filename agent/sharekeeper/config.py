@@ -1,0 +1,329 @@
+"""Configuration of the two daemons: one TOML file each, every mistake in one message (design, section 8).
+
+Paths are relative to the file. Unknown names are mistakes, with the nearest known name beside them.
+Nothing is read but the file itself; what it names is checked by whoever uses it.
+"""
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from sharekeeper.domain.identity import AccountId
+from sharekeeper.errors import ConfigInvalid
+from sharekeeper.protocol.policy import PUBLIC_CHAIN_IDS, PUBLIC_GENESIS_HASHES, HandOutPolicy
+from sharekeeper.spec import (
+    MAINNET_GENESIS_HASH,
+    MAX_URL_BYTES,
+    NODE_AGENT_PORT,
+    OLD_KEYSET_GRACE_SECONDS,
+    TESTNET_GENESIS_HASH,
+)
+
+T = TypeVar("T")
+
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+"""Set by systemd for units with credentials; it wins over `keys_dir`."""
+
+_GENESIS_OF: Final = {"mainnet": MAINNET_GENESIS_HASH, "testnet": TESTNET_GENESIS_HASH}
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetAddress:
+    """A listening address: an IP address or host name, and a port (0 lets the system choose)."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearConfig:
+    """Which chain, which contract, and the endpoint that serves them. `genesis_hash` None: not checked (dev chain)."""
+
+    rpc_url: str
+    chain_id: str
+    genesis_hash: str | None
+    contract_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupServiceConfig:
+    """Everything the backup service is told. Durations in seconds."""
+
+    account_id: AccountId
+    keys_dir: Path
+    near: NearConfig
+    vault_dir: Path
+    state_dir: Path
+    operator_recipient: str
+    policy: HandOutPolicy
+    node_agent_port: int
+    old_keyset_grace_seconds: float
+    health_address: NetAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorConfig:
+    """Commands that start and stop the MPC node; see `adapters/supervisor.py` for what they must do."""
+
+    start: tuple[str, ...]
+    stop: tuple[str, ...]
+    directory: Path
+    """Working directory of both commands: that of the configuration file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAgentConfig:
+    """Everything the node agent is told."""
+
+    account_id: AccountId
+    keys_dir: Path
+    near: NearConfig
+    url: str
+    listen: NetAddress
+    keyshares_dir: Path
+    state_dir: Path
+    health_address: NetAddress
+    supervisor: SupervisorConfig
+
+
+def load_backup_service(path: Path) -> BackupServiceConfig:
+    """The backup service's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
+    root = _open(path)
+    common = _common(root)
+    table = root.table("backup_service")
+    policy = table.take("policy", _policy, default=HandOutPolicy.APPROVE)
+    near = common["near"]
+    if policy is HandOutPolicy.AUTOMATIC and near is not None and _is_public(near):
+        table.mistake("policy", f'"automatic" is refused on {near.chain_id}; use "approve"')
+    values = {
+        **common,
+        "vault_dir": table.take("vault_dir", root.path),
+        "state_dir": table.take("state_dir", root.path),
+        "operator_recipient": table.take("operator_recipient", _recipient),
+        "policy": policy,
+        "node_agent_port": table.take("node_agent_port", _port, default=NODE_AGENT_PORT),
+        "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", _seconds, default=OLD_KEYSET_GRACE_SECONDS),
+        "health_address": table.take("health_address", _loopback),
+    }
+    root.finish()
+    return BackupServiceConfig(**values)
+
+
+def load_node_agent(path: Path) -> NodeAgentConfig:
+    """The node agent's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
+    root = _open(path)
+    common = _common(root)
+    table = root.table("node_agent")
+    values = {
+        **common,
+        "url": table.take("url", _participant_url),
+        "listen": table.take("listen", _address),
+        "keyshares_dir": table.take("keyshares_dir", root.path),
+        "state_dir": table.take("state_dir", root.path),
+        "health_address": table.take("health_address", _loopback),
+    }
+    supervisor = table.table("supervisor")
+    start, stop = supervisor.take("start", _command), supervisor.take("stop", _command)
+    root.finish()
+    commands = SupervisorConfig(start=start, stop=stop, directory=root.directory)
+    return NodeAgentConfig(**values, supervisor=commands)
+
+
+def _common(root: "_Root") -> dict[str, Any]:
+    credentials = _credentials()
+    keys_dir = root.take("keys_dir", root.path, default=credentials or _REQUIRED)
+    return {
+        "account_id": root.take("account_id", AccountId),
+        "keys_dir": credentials or keys_dir,
+        "near": _near(root.table("near")),
+    }
+
+
+def _credentials() -> Path | None:
+    named = os.environ.get(CREDENTIALS_VARIABLE)
+    return Path(named) if named else None
+
+
+def _near(table: "_Table") -> NearConfig | None:
+    mistakes_before = len(table.mistakes)
+    values = {
+        "rpc_url": table.take("rpc_url", _http_url),
+        "chain_id": table.take("chain_id", _text),
+        "contract_id": table.take("contract_id", AccountId),
+        "genesis_hash": table.take("genesis_hash", _text, default=None),
+    }
+    if len(table.mistakes) > mistakes_before:
+        return None
+    near = NearConfig(**values)
+    right = _GENESIS_OF.get(near.chain_id)
+    if right is not None and near.genesis_hash != right:
+        table.mistake("genesis_hash", f"{near.chain_id} has genesis hash {right}; write exactly that")
+    return near
+
+
+def _is_public(near: NearConfig) -> bool:
+    return near.chain_id in PUBLIC_CHAIN_IDS or near.genesis_hash in PUBLIC_GENESIS_HASHES
+
+
+# --- values ------------------------------------------------------------------------------------
+# Each takes a TOML value and returns ours, or raises ValueError with the rest of the sentence "name: ...".
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text in quotes")
+    return value
+
+
+def _http_url(value: object) -> str:
+    text = _text(value)
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f'must be a url like "http://127.0.0.1:3030", not {text!r}')
+    return text
+
+
+def _participant_url(value: object) -> str:
+    text = _http_url(value)
+    if len(text.encode()) > MAX_URL_BYTES:
+        raise ValueError(f"must have at most {MAX_URL_BYTES} bytes")
+    return text
+
+
+def _address(value: object) -> NetAddress:
+    text = _text(value)
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
+        raise ValueError(f'must be an address like "127.0.0.1:8079", not {text!r}')
+    return NetAddress(host=host.strip("[]"), port=int(port))
+
+
+def _loopback(value: object) -> NetAddress:
+    address = _address(value)
+    if address.host == "localhost":
+        return address
+    try:
+        loopback = ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"must be an address of this machine's loopback, not {address.host!r}")
+    return address
+
+
+def _port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_PORT:
+        raise ValueError(f"must be a port in 1..{_MAX_PORT}")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
+        raise ValueError("must be a number of seconds, 0 or more")
+    return float(value)
+
+
+def _recipient(value: object) -> str:
+    text = _text(value)
+    if not text.startswith("age1"):
+        raise ValueError('must be an age recipient: "age1..." (from `age-keygen -y`); never the secret key')
+    return text
+
+
+def _policy(value: object) -> HandOutPolicy:
+    try:
+        return HandOutPolicy(_text(value))
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(policy.value for policy in HandOutPolicy)}") from None
+
+
+def _command(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
+        raise ValueError('must be a list of words, like ["systemctl", "start", "mpc-node.service"]')
+    return tuple(value)
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+_REQUIRED: Final = object()
+
+
+class _Table:
+    """One TOML table under reading: each name is taken once, what is left over is unknown."""
+
+    def __init__(self, content: Mapping[str, Any], prefix: str, mistakes: list[str]) -> None:
+        self._content = content
+        self._prefix = prefix
+        self._known: list[str] = []
+        self._tables: list[_Table] = []
+        self.mistakes = mistakes
+
+    def mistake(self, name: str, sentence: str) -> None:
+        self.mistakes.append(f"{self._prefix}{name}: {sentence}")
+
+    def take(self, name: str, parse: Callable[[Any], T], *, default: Any = _REQUIRED) -> Any:  # noqa: ANN401
+        """The parsed value, the default, or None after noting a mistake (then no configuration is returned)."""
+        self._known.append(name)
+        if name not in self._content:
+            if default is _REQUIRED:
+                self.mistake(name, "is missing")
+                return None
+            return default
+        try:
+            return parse(self._content[name])
+        except (ValueError, TypeError) as error:
+            self.mistake(name, str(error))
+            return None
+
+    def table(self, name: str) -> "_Table":
+        self._known.append(name)
+        content = self._content.get(name, {})
+        if not isinstance(content, dict):
+            self.mistake(name, f"must be a table: write [{self._prefix}{name}]")
+            content = {}
+        elif name not in self._content:
+            self.mistake(name, f"is missing: write [{self._prefix}{name}]")
+        inner = _Table(content, f"{self._prefix}{name}.", self.mistakes)
+        self._tables.append(inner)
+        return inner
+
+    def note_unknown(self) -> None:
+        for name in self._content:
+            if name not in self._known:
+                near = difflib.get_close_matches(name, self._known, n=1)
+                self.mistake(name, f"is unknown; did you mean {near[0]!r}?" if near else "is unknown; remove it")
+        for inner in self._tables:
+            inner.note_unknown()
+
+
+class _Root(_Table):
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content, "", [])
+        self._path = path
+        self.directory = path.absolute().parent
+
+    def path(self, value: object) -> Path:
+        """A path, relative to the configuration file."""
+        return self.directory / _text(value)
+
+    def finish(self) -> None:
+        self.note_unknown()
+        if self.mistakes:
+            lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
+            raise ConfigInvalid(f"{self._path} has {len(self.mistakes)} mistake(s):\n{lines}")
+
+
+def _open(path: Path) -> _Root:
+    try:
+        return _Root(path, tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path} is not TOML: {error}") from None

@@ -1,0 +1,194 @@
+"""What the backup service does about one final state (spec: "Monitoring", "Backup", "Recovery").
+
+Level-triggered: the answer depends on the state now and on what the vault holds now, never on having
+seen each change (spec todo #948). Rules, first match wins:
+
+1. The chain's keyset is older than a backup in the vault: alarm, and nothing else (design decision 6).
+2. No keyset in force: nothing.
+3. Recovery of the own account: hand out, confirm, or say why not (spec: "Recovery").
+4. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup").
+5. The backup in force was not opened for a day: open it.
+6. A Running keyset has been held past the grace time: destroy the older ones (design decision 5).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.keyset import BackupId, Keyset
+from sharekeeper.domain.protocol_state import (
+    Participant,
+    ParticipantInfo,
+    Participants,
+    ProtocolState,
+    Recovery,
+    Running,
+    running_part,
+)
+from sharekeeper.errors import ChainContradiction, NoBackup, SharekeeperError
+from sharekeeper.ports import StoredBackup
+
+NS: Final = 1_000_000_000
+VERIFY_EVERY_SECONDS: Final = 24 * 3600.0
+"""The backup in force is opened at least this often, to prove that it opens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Nothing to do."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Nothing may be done; a human must look. `fault` classes the message for logs and health."""
+
+    fault: type[SharekeeperError]
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchShares:
+    """Fetch the shares of `keyset` from the own node (spec: "Backup", steps 1 to 3)."""
+
+    keyset: Keyset
+    node: ParticipantInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOut:
+    """Send the backup to the recovering node, if the policy allows it (spec: "Recovery", steps 1 to 3)."""
+
+    recovery: Recovery
+    backup_id: BackupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmDelivery:
+    """Tell the contract that the node has the shares (spec: "Recovery", step 4)."""
+
+    recovery_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyBackup:
+    """Open the backup in force."""
+
+    backup_id: BackupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyOlder:
+    """Remove every backup but `current` (backward secrecy)."""
+
+    current: BackupId
+
+
+MonitoringStep = Rest | Alarm | FetchShares | HandOut | ConfirmDelivery | VerifyBackup | DestroyOlder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What the backup service has, as far as a decision needs it.
+
+    `usable`: backups in the vault that are not known to be damaged. `verified_at_ns`: wall time at which
+    this process last opened or stored each backup. `delivered`: the recovery whose durable receipt arrived.
+    """
+
+    usable: Sequence[StoredBackup]
+    verified_at_ns: tuple[tuple[BackupId, int], ...] = ()
+    delivered: int | None = None
+
+    def find(self, backup_id: BackupId) -> StoredBackup | None:
+        """The usable backup with that identity."""
+        return next((backup for backup in self.usable if backup.backup_id == backup_id), None)
+
+    def verified(self, backup_id: BackupId) -> int | None:
+        """When this process last saw that backup open, or None."""
+        return dict(self.verified_at_ns).get(backup_id)
+
+
+def decide_backup(
+    *,
+    state: ProtocolState,
+    network: NetworkId,
+    account_id: AccountId,
+    holdings: Holdings,
+    now_ns: int,
+    grace_seconds: float,
+) -> MonitoringStep:
+    """The one next step of the backup service; see the rules at the top of this file."""
+    running = running_part(state)
+    if running is None:
+        return Rest(reason="the contract has no keyset in force")
+    newer = next((held for held in holdings.usable if goes_backwards(running.keyset, held.keyset)), None)
+    if newer is not None:
+        return Alarm(
+            fault=ChainContradiction,
+            message=f"the contract shows epoch {running.keyset.epoch_id} with {len(running.keyset.domains)} domains, "
+            f"older than the backup of epoch {newer.keyset.epoch_id} with {len(newer.keyset.domains)} domains: "
+            "nothing is fetched, handed out or destroyed; check that the NEAR node follows the right chain",
+        )
+    backup_id = running.keyset.backup_id(network, account_id)
+    if isinstance(state, Recovery) and state.recovering.account_id == account_id:
+        return _decide_own_recovery(state, backup_id, holdings)
+    held = holdings.find(backup_id)
+    if held is None:
+        return _decide_fetch(running, account_id)
+    return _decide_upkeep(state, held, holdings, now_ns, grace_seconds)
+
+
+def goes_backwards(shown: Keyset, held: Keyset) -> bool:
+    """True if the chain shows an older keyset than one already held: a lower epoch, or fewer domains of the same one.
+
+    Another attempt of the same epoch is not older (design decision 4).
+    """
+    if shown.epoch_id != held.epoch_id:
+        return shown.epoch_id < held.epoch_id
+    return set(shown.domains) < set(held.domains)
+
+
+def _decide_own_recovery(state: Recovery, backup_id: BackupId, holdings: Holdings) -> MonitoringStep:
+    if state.shares_confirmed:
+        return Rest(reason=f"recovery {state.recovery_id}: delivery is confirmed, the node concludes")
+    if holdings.delivered == state.recovery_id:
+        return ConfirmDelivery(recovery_id=state.recovery_id)
+    if holdings.find(backup_id) is None:
+        return Alarm(
+            fault=NoBackup,
+            message=f"recovery {state.recovery_id} of the own node started, and the vault has no usable backup of "
+            f"epoch {state.previous.keyset.epoch_id}: cancel the recovery and restart the old node if it still exists",
+        )
+    if prospective_info(state.prospective, state.recovering.account_id) != state.recovering.info:
+        return Alarm(
+            fault=ChainContradiction,
+            message=f"recovery {state.recovery_id}: the prospective participants and the recovering node differ",
+        )
+    return HandOut(recovery=state, backup_id=backup_id)
+
+
+def prospective_info(participants: Participants, account_id: AccountId) -> ParticipantInfo | None:
+    """The info of that account among `participants` (spec: "Recovery", backup service, step 1)."""
+    found: Participant | None = participants.find(account_id)
+    return None if found is None else found.info
+
+
+def _decide_fetch(running: Running, account_id: AccountId) -> MonitoringStep:
+    node = running.participants.find(account_id)
+    if node is None:
+        return Rest(reason=f"{account_id} is not a participant of epoch {running.keyset.epoch_id}: nothing to back up")
+    return FetchShares(keyset=running.keyset, node=node.info)
+
+
+def _decide_upkeep(
+    state: ProtocolState, held: StoredBackup, holdings: Holdings, now_ns: int, grace_seconds: float
+) -> MonitoringStep:
+    verified_at_ns = holdings.verified(held.backup_id)
+    if verified_at_ns is None or now_ns - verified_at_ns >= VERIFY_EVERY_SECONDS * NS:
+        return VerifyBackup(backup_id=held.backup_id)
+    past_grace = now_ns - held.stored_at_ns >= grace_seconds * NS
+    if isinstance(state, Running) and len(holdings.usable) > 1 and past_grace:
+        return DestroyOlder(current=held.backup_id)
+    return Rest(reason=f"the backup of epoch {held.keyset.epoch_id} is held and opens")

@@ -1,0 +1,188 @@
+import pytest
+
+from sharekeeper.config import NetAddress, load_backup_service, load_node_agent
+from sharekeeper.errors import ConfigInvalid
+from sharekeeper.protocol.policy import HandOutPolicy
+from sharekeeper.spec import MAINNET_GENESIS_HASH, NODE_AGENT_PORT, OLD_KEYSET_GRACE_SECONDS, TESTNET_GENESIS_HASH
+
+NEAR = """
+account_id = "alice.test.near"
+keys_dir = "keys"
+[near]
+rpc_url = "http://127.90.0.10:3030"
+chain_id = "devnet"
+contract_id = "mpc.test.near"
+"""
+BACKUP_SERVICE = """
+[backup_service]
+vault_dir = "vault"
+state_dir = "/var/lib/state"
+operator_recipient = "age1qyqszqgpqyqszqgpqyqszqgp"
+policy = "automatic"
+node_agent_port = 8079
+old_keyset_grace_seconds = 2
+health_address = "127.0.0.1:9311"
+"""
+NODE_AGENT = """
+[node_agent]
+url = "http://127.90.0.11:8090"
+listen = "127.90.0.11:8079"
+keyshares_dir = "../mpc/keyshares"
+state_dir = "state"
+health_address = "[::1]:9312"
+[node_agent.supervisor]
+start = ["mpc", "start"]
+stop = ["mpc", "stop"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+
+def mistakes(load, tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_backup_service_configuration_is_read_with_paths_relative_to_the_file(tmp_path):
+    config = load_backup_service(write(tmp_path, NEAR + BACKUP_SERVICE))
+    assert config.account_id == "alice.test.near"
+    assert config.keys_dir == tmp_path / "keys"
+    assert config.vault_dir == tmp_path / "vault"
+    assert str(config.state_dir) == "/var/lib/state"
+    assert config.policy is HandOutPolicy.AUTOMATIC
+    assert config.near.genesis_hash is None
+    assert config.health_address == NetAddress(host="127.0.0.1", port=9311)
+    assert config.old_keyset_grace_seconds == 2.0
+
+
+def test_the_defaults_are_the_careful_ones(tmp_path):
+    text = NEAR + "\n".join(
+        line for line in BACKUP_SERVICE.splitlines() if not line.startswith(("policy", "node_agent_port", "old_"))
+    )
+    config = load_backup_service(write(tmp_path, text))
+    assert config.policy is HandOutPolicy.APPROVE
+    assert config.node_agent_port == NODE_AGENT_PORT
+    assert config.old_keyset_grace_seconds == OLD_KEYSET_GRACE_SECONDS
+
+
+def test_a_node_agent_configuration_is_read(tmp_path):
+    config = load_node_agent(write(tmp_path, NEAR + NODE_AGENT))
+    assert config.listen == NetAddress(host="127.90.0.11", port=8079)
+    assert config.health_address == NetAddress(host="::1", port=9312)
+    assert config.supervisor.start == ("mpc", "start")
+    assert config.supervisor.directory == tmp_path
+    assert config.url == "http://127.90.0.11:8090"
+
+
+def test_systemd_s_credentials_directory_wins_over_keys_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/unit")
+    assert str(load_node_agent(write(tmp_path, NEAR + NODE_AGENT)).keys_dir) == "/run/credentials/unit"
+    without = (NEAR + NODE_AGENT).replace('keys_dir = "keys"\n', "")
+    assert str(load_node_agent(write(tmp_path, without)).keys_dir) == "/run/credentials/unit"
+
+
+def test_every_mistake_is_named_in_one_message(tmp_path):
+    text = (NEAR + BACKUP_SERVICE).replace("alice.test.near", "Alice").replace("8079", '"x"')
+    text = text.replace("vault_dir", "vault_dri").replace("http://127.90.0.10", "ftp://127.90.0.10")
+    message = mistakes(load_backup_service, tmp_path, text)
+    assert "5 mistake(s)" in message
+    assert "account_id: not a NEAR account id: 'Alice'" in message
+    assert "near.rpc_url: must be a url" in message
+    assert "backup_service.vault_dir: is missing" in message
+    assert "backup_service.vault_dri: is unknown; did you mean 'vault_dir'?" in message
+    assert "backup_service.node_agent_port: must be a port" in message
+
+
+def test_an_empty_file_names_all_that_is_missing(tmp_path):
+    message = mistakes(load_node_agent, tmp_path, "")
+    for name in ("account_id", "keys_dir", "near.rpc_url", "node_agent.url", "node_agent.supervisor.start"):
+        assert f"{name}: is missing" in message
+
+
+def test_names_unlike_any_other_are_told_to_go(tmp_path):
+    assert "zzz: is unknown; remove it" in mistakes(load_node_agent, tmp_path, "zzz = 1\n" + NEAR + NODE_AGENT)
+
+
+def test_the_other_daemon_s_table_is_not_wanted_here(tmp_path):
+    assert "backup_service: is unknown" in mistakes(load_node_agent, tmp_path, NEAR + NODE_AGENT + BACKUP_SERVICE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('policy = "automatic"', 'policy = "always"', "policy: must be one of approve, automatic"),
+        ('policy = "automatic"', "policy = 3", "policy: must be one of"),
+        ("age1qyq", "AGE-SECRET-KEY-1", "operator_recipient: must be an age recipient"),
+        ("= 2\n", "= -1\n", "old_keyset_grace_seconds: must be a number"),
+        ("= 2\n", "= inf\n", "old_keyset_grace_seconds: must be a number"),
+        ("= 2\n", "= true\n", "old_keyset_grace_seconds: must be a number"),
+        ("127.0.0.1:9311", "0.0.0.0:9311", "health_address: must be an address of this machine's loopback"),
+        ("127.0.0.1:9311", "example.org:9311", "health_address: must be an address of this machine's loopback"),
+        ("127.0.0.1:9311", "127.0.0.1", "health_address: must be an address like"),
+        ("127.0.0.1:9311", "127.0.0.1:70000", "health_address: must be an address like"),
+        ('"vault"', "7", "vault_dir: must be a text"),
+        ('"devnet"', '""', "chain_id: must be a text"),
+    ],
+)
+def test_each_wrong_value_has_its_sentence(tmp_path, old, new, sentence):
+    assert sentence in mistakes(load_backup_service, tmp_path, (NEAR + BACKUP_SERVICE).replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('["mpc", "start"]', '"mpc start"', "supervisor.start: must be a list of words"),
+        ('["mpc", "start"]', "[]", "supervisor.start: must be a list of words"),
+        ('["mpc", "start"]', '["mpc", 1]', "supervisor.start: must be a list of words"),
+        ("http://127.90.0.11:8090", "http://" + "x" * 256, "url: must have at most 256 bytes"),
+        ("http://127.90.0.11:8090", "http://", "url: must be a url"),
+        ("[node_agent.supervisor]\n", "[node_agent.supervizor]\n", "node_agent.supervisor: is missing"),
+    ],
+)
+def test_each_wrong_value_of_the_node_agent_has_its_sentence(tmp_path, old, new, sentence):
+    assert sentence in mistakes(load_node_agent, tmp_path, (NEAR + NODE_AGENT).replace(old, new))
+
+
+def test_a_value_where_a_table_belongs_is_a_mistake(tmp_path):
+    text = 'account_id = "alice.test.near"\nkeys_dir = "keys"\nnear = 3\n' + BACKUP_SERVICE
+    assert "near: must be a table: write [near]" in mistakes(load_backup_service, tmp_path, text)
+
+
+@pytest.mark.parametrize(("chain", "genesis"), [("mainnet", MAINNET_GENESIS_HASH), ("testnet", TESTNET_GENESIS_HASH)])
+def test_public_networks_need_their_genesis_hash_and_refuse_the_automatic_policy(tmp_path, chain, genesis):
+    text = (NEAR + BACKUP_SERVICE).replace('"devnet"', f'"{chain}"')
+    message = mistakes(load_backup_service, tmp_path, text)
+    assert f"near.genesis_hash: {chain} has genesis hash {genesis}" in message
+    assert f'policy: "automatic" is refused on {chain}' in message
+    good = text.replace(f'"{chain}"', f'"{chain}"\ngenesis_hash = "{genesis}"').replace("automatic", "approve")
+    assert load_backup_service(write(tmp_path, good)).near.genesis_hash == genesis
+
+
+def test_a_renamed_public_network_refuses_the_automatic_policy_too(tmp_path):
+    text = (NEAR + BACKUP_SERVICE).replace('"devnet"', f'"private"\ngenesis_hash = "{MAINNET_GENESIS_HASH}"')
+    assert '"automatic" is refused' in mistakes(load_backup_service, tmp_path, text)
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = 1\na = 2\n"])
+def test_a_file_that_is_not_toml_says_so(tmp_path, content):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigInvalid, match="is not TOML"):
+        load_backup_service(path)
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(ConfigInvalid, match="cannot be read: No such file"):
+        load_backup_service(tmp_path / "none.toml")

@@ -1,0 +1,158 @@
+from dataclasses import replace
+
+import pytest
+
+from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Resharing, Running
+from sharekeeper.errors import ChainContradiction, NoBackup
+from sharekeeper.protocol.monitoring import (
+    Alarm,
+    ConfirmDelivery,
+    DestroyOlder,
+    FetchShares,
+    HandOut,
+    Holdings,
+    Rest,
+    VerifyBackup,
+    decide_backup,
+)
+
+from .protocol_values import (
+    ALICE,
+    BOB,
+    NETWORK,
+    NEW,
+    NOW_NS,
+    OLD,
+    PARTICIPANTS,
+    RUNNING,
+    keyset,
+    node_keys,
+    recovery,
+    stored,
+)
+
+DAY_NS = 24 * 3600 * 10**9
+CURRENT = stored(keyset())
+
+
+def held(*backups, delivered=None, verified_at_ns=NOW_NS):
+    verified = tuple((backup.backup_id, verified_at_ns) for backup in backups)
+    return Holdings(usable=backups, verified_at_ns=verified, delivered=delivered)
+
+
+def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE):
+    return decide_backup(
+        state=state, network=NETWORK, account_id=account_id, holdings=holdings, now_ns=now_ns, grace_seconds=3600
+    )
+
+
+@pytest.mark.parametrize("state", [NotInitialized(), Initializing()])
+def test_without_a_keyset_in_force_there_is_nothing_to_do(state):
+    assert isinstance(decide(state, held()), Rest)
+
+
+@pytest.mark.parametrize("state", [RUNNING, Resharing(previous=RUNNING), recovery(account_id=BOB, new=node_keys(12))])
+def test_a_keyset_in_force_that_is_not_held_is_fetched_from_the_node_in_force(state):
+    assert decide(state, held()) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
+
+
+def test_a_held_keyset_needs_nothing():
+    assert isinstance(decide(RUNNING, held(CURRENT)), Rest)
+
+
+def test_a_new_epoch_is_fetched_although_the_old_one_is_held():
+    state = replace(RUNNING, keyset=keyset(6))
+    assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(6), node=OLD.info)
+
+
+def test_another_attempt_of_the_same_epoch_is_another_backup():
+    state = replace(RUNNING, keyset=keyset(attempt=1))
+    assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(attempt=1), node=OLD.info)
+
+
+def test_an_added_domain_is_fetched():
+    state = replace(RUNNING, keyset=keyset(domains=3))
+    assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(domains=3), node=OLD.info)
+
+
+def test_an_account_that_is_no_participant_has_nothing_to_back_up():
+    others = replace(PARTICIPANTS, members=PARTICIPANTS.members[1:])
+    assert isinstance(decide(replace(RUNNING, participants=others), held()), Rest)
+
+
+@pytest.mark.parametrize("newer", [keyset(6), keyset(domains=3)])
+@pytest.mark.parametrize("state", [RUNNING, recovery(), recovery(account_id=BOB), Resharing(previous=RUNNING)])
+def test_a_chain_that_goes_backwards_is_an_alarm_and_no_command(state, newer):
+    step = decide(state, held(CURRENT, stored(newer)), now_ns=NOW_NS + 10 * DAY_NS)
+    assert isinstance(step, Alarm)
+    assert step.fault is ChainContradiction
+
+
+def test_the_own_recovery_hands_out_the_backup_of_the_keyset_in_force():
+    assert decide(recovery(), held(CURRENT)) == HandOut(recovery=recovery(), backup_id=CURRENT.backup_id)
+
+
+def test_the_own_recovery_without_a_backup_is_an_alarm_with_the_cure():
+    step = decide(recovery(), held(stored(keyset(4))))
+    assert isinstance(step, Alarm)
+    assert step.fault is NoBackup
+    assert "cancel the recovery" in step.message
+
+
+def test_a_delivered_backup_is_confirmed():
+    assert decide(recovery(), held(CURRENT, delivered=7)) == ConfirmDelivery(recovery_id=7)
+
+
+def test_the_receipt_of_an_earlier_recovery_confirms_nothing():
+    assert isinstance(decide(recovery(), held(CURRENT, delivered=6)), HandOut)
+
+
+def test_a_confirmed_delivery_is_neither_repeated_nor_confirmed_again():
+    assert isinstance(decide(recovery(confirmed=True), held(CURRENT, delivered=7)), Rest)
+    assert isinstance(decide(recovery(confirmed=True), held(CURRENT)), Rest)
+
+
+def test_the_recovery_of_another_account_hands_out_nothing():
+    state = recovery(account_id=BOB, new=node_keys(12))
+    assert isinstance(decide(state, held(CURRENT)), Rest)
+
+
+def test_a_recovery_whose_prospective_participants_disagree_is_an_alarm():
+    step = decide(replace(recovery(), prospective=PARTICIPANTS), held(CURRENT))
+    assert isinstance(step, Alarm)
+    assert step.fault is ChainContradiction
+
+
+def test_a_recovery_whose_prospective_participants_lack_the_account_is_an_alarm():
+    others = replace(PARTICIPANTS, members=PARTICIPANTS.members[1:])
+    assert isinstance(decide(replace(recovery(), prospective=others), held(CURRENT)), Alarm)
+
+
+def test_after_the_recovery_the_new_node_is_the_one_to_fetch_from():
+    state = Running(keyset=keyset(6), participants=recovery().prospective, threshold=2)
+    assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(6), node=NEW.info)
+
+
+def test_a_backup_never_opened_by_this_process_is_verified_and_again_after_a_day():
+    verify = VerifyBackup(backup_id=CURRENT.backup_id)
+    assert decide(RUNNING, Holdings(usable=(CURRENT,))) == verify
+    assert isinstance(decide(RUNNING, held(CURRENT), now_ns=NOW_NS + DAY_NS - 1), Rest)
+    assert decide(RUNNING, held(CURRENT), now_ns=NOW_NS + DAY_NS) == verify
+
+
+def test_older_backups_are_destroyed_only_past_the_grace_time_and_only_in_running():
+    both = held(stored(keyset(4)), CURRENT)
+    later = NOW_NS + 3600 * 10**9
+    assert isinstance(decide(RUNNING, both, now_ns=later - 1), Rest)
+    assert decide(RUNNING, both, now_ns=later) == DestroyOlder(current=CURRENT.backup_id)
+    assert isinstance(decide(Resharing(previous=RUNNING), both, now_ns=later), Rest)
+    assert isinstance(decide(recovery(account_id=BOB), both, now_ns=later), Rest)
+
+
+def test_older_backups_are_not_destroyed_before_the_current_one_was_verified():
+    both = Holdings(usable=(stored(keyset(4)), CURRENT))
+    assert isinstance(decide(RUNNING, both, now_ns=NOW_NS + 3600 * 10**9), VerifyBackup)
+
+
+def test_older_backups_are_not_destroyed_while_the_current_one_is_missing():
+    assert isinstance(decide(RUNNING, held(stored(keyset(3)), stored(keyset(4)))), FetchShares)

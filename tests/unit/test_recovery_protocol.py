@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import pytest
+
+from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Resharing
+from sharekeeper.protocol.recovery_protocol import (
+    AwaitShares,
+    Conclude,
+    EraseStaged,
+    NodeRun,
+    NothingToDo,
+    Promote,
+    ShutDown,
+    WaitForRunning,
+    decide_node_run,
+    decide_recovery,
+)
+
+from .protocol_values import ALICE, BOB, NEW, OLD, PARTICIPANTS, RECOVERED, RUNNING, keyset, node_keys, recovery
+
+BOBS = recovery(account_id=BOB, new=node_keys(12), recovery_id=8)
+CONFIRMED = recovery(confirmed=True)
+AWAIT = AwaitShares(recovery_id=7, keyset=RUNNING.keyset)
+WITHOUT_ALICE = replace(RUNNING, participants=replace(PARTICIPANTS, members=PARTICIPANTS.members[1:]))
+
+
+def decide(state, own=NEW, *, held=False, staged=None):
+    return decide_recovery(state=state, account_id=ALICE, tls_key=own.info.tls_public_key, held=held, staged=staged)
+
+
+def run(state, own=OLD, *, held=True):
+    return decide_node_run(state=state, account_id=ALICE, tls_key=own.info.tls_public_key, held=held)
+
+
+# --- the spec's three branches --------------------------------------------------------------------
+
+
+def test_the_recovering_node_waits_for_its_shares():
+    assert decide(recovery()) == AWAIT
+
+
+def test_the_recovering_node_waits_on_while_delivery_is_not_confirmed():
+    assert decide(recovery(), staged=7) == AWAIT
+
+
+def test_the_recovering_node_concludes_once_shares_are_here_and_confirmed():
+    assert decide(CONFIRMED, staged=7) == Conclude(recovery_id=7, expected_keyset=RUNNING.keyset.digest())
+
+
+def test_the_recovering_node_never_concludes_without_shares_of_its_own():
+    assert decide(CONFIRMED) == AWAIT
+
+
+def test_the_old_machine_of_the_recovering_account_shuts_down():
+    assert isinstance(decide(recovery(), OLD, held=True), ShutDown)
+    assert run(recovery()).run is NodeRun.STOP
+    assert run(recovery()).fenced
+
+
+def test_other_accounts_wait_for_running():
+    assert isinstance(decide(BOBS, OLD, held=True), WaitForRunning)
+    assert run(BOBS).run is NodeRun.RUN
+
+
+@pytest.mark.parametrize("state", [RUNNING, Resharing(previous=RUNNING), Initializing(), NotInitialized()])
+def test_without_a_recovery_there_is_nothing_to_do(state):
+    assert isinstance(decide(state), NothingToDo)
+
+
+# --- staged shares ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [RECOVERED, Resharing(previous=RECOVERED), replace(BOBS, previous=RECOVERED)])
+def test_staged_shares_are_promoted_when_a_running_in_force_names_this_node(state):
+    assert decide(state, staged=7) == Promote(recovery_id=7, keyset=RUNNING.keyset)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        RUNNING,  # cancelled or expired
+        Resharing(previous=RUNNING),  # resharing ended the recovery
+        Initializing(),
+        NotInitialized(),
+        BOBS,  # over, and another account's began
+        recovery(recovery_id=9),  # over, and a new one of this node began
+        recovery(new=node_keys(12)),  # this id, another machine
+        WITHOUT_ALICE,
+    ],
+)
+def test_staged_shares_are_erased_when_their_recovery_ended_otherwise(state):
+    assert isinstance(decide(state, staged=7), EraseStaged)
+
+
+def test_staged_shares_that_are_in_place_already_are_erased():
+    assert isinstance(decide(RECOVERED, held=True, staged=7), EraseStaged)
+
+
+def test_staged_shares_are_kept_while_their_recovery_lasts():
+    assert decide(recovery(), held=True, staged=7) == AWAIT
+
+
+# --- should the MPC node run? -------------------------------------------------------------------
+
+
+def test_the_participant_with_its_shares_runs():
+    decision = run(RUNNING)
+    assert decision.run is NodeRun.RUN
+    assert not decision.fenced
+
+
+@pytest.mark.parametrize("state", [RUNNING, Resharing(previous=RUNNING), BOBS])
+def test_a_replacement_does_not_run_before_a_running_names_it(state):
+    decision = run(state, NEW)
+    assert decision.run is NodeRun.STOP
+    assert decision.fenced
+
+
+def test_the_recovering_node_does_not_run_and_is_not_fenced():
+    decision = run(recovery(), NEW)
+    assert decision.run is NodeRun.STOP
+    assert not decision.fenced
+
+
+def test_the_recovered_node_runs_and_the_old_one_stays_fenced():
+    assert run(RECOVERED, NEW).run is NodeRun.RUN
+    assert run(RECOVERED, OLD).run is NodeRun.STOP
+    assert run(RECOVERED, OLD).fenced
+
+
+def test_the_old_node_runs_again_when_its_replacement_was_cancelled():
+    assert run(recovery()).run is NodeRun.STOP
+    assert run(RUNNING).run is NodeRun.RUN
+
+
+def test_a_named_node_without_its_shares_is_neither_started_nor_stopped():
+    assert run(replace(RUNNING, keyset=keyset(6)), held=False).run is NodeRun.LEAVE
+
+
+@pytest.mark.parametrize("state", [NotInitialized(), Initializing()])
+def test_without_a_keyset_in_force_the_node_is_left_as_it_is(state):
+    assert run(state).run is NodeRun.LEAVE
+
+
+def test_a_prospective_node_runs_to_join_by_resharing():
+    assert run(WITHOUT_ALICE, held=False).run is NodeRun.RUN
