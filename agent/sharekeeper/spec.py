@@ -73,6 +73,9 @@ MAX_RPC_ANSWER_BYTES: Final = 32 * 1024 * 1024
 TRANSACTION_TIMEOUT_SECONDS: Final = 60.0
 """A transaction that is not final by then has an unknown fate."""
 
+TRANSACTION_VALID_BLOCKS: Final = 86_400
+"""A transaction can be executed until this many blocks past the block it names (NEAR protocol config)."""
+
 RECOVERY_CALL_VALID_BLOCKS: Final = 600
 """`valid_until_block` of `submit_participant_recovery_info`: this many blocks past the block decided on."""
 

@@ -1,5 +1,6 @@
 """The contract's views become domain values, and nothing but `DecodeError` comes of anything else."""
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -185,7 +186,9 @@ def test_a_participant_set_that_names_an_account_twice_is_refused():
         decode_state(broken)
 
 
-@pytest.mark.parametrize("value", ["Running", "Hibernating", {"Hibernating": {}}, {}, [], None, 3, {**MAINNET, "B": {}}])
+@pytest.mark.parametrize(
+    "value", ["Running", "Hibernating", {"Hibernating": {}}, {}, [], None, 3, {**MAINNET, "B": {}}]
+)
 def test_an_unknown_state_is_refused(value):
     with pytest.raises(DecodeError):
         decode_state(value)
@@ -199,10 +202,8 @@ JSON = st.recursive(
 
 
 def _decodes_or_refuses(decode, value):
-    try:
+    with contextlib.suppress(DecodeError):
         decode(value)
-    except DecodeError as error:
-        assert str(error)
 
 
 @given(JSON, st.sampled_from(["Running", "Recovery", "Resharing", "Initializing"]))
