@@ -12,6 +12,7 @@ from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import BackupId, Keyset, KeysetDigest, Sha256Hex
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ParticipantInfo, ProtocolState
+from sharekeeper.errors import PeerFault
 
 
 class Clock(Protocol):
@@ -154,3 +155,30 @@ class ApprovalStore(Protocol):
 
     async def spend(self, approval: Approval, recovery_id: int) -> None:
         """The approval is spent on `recovery_id`, durably, before the first share byte leaves. Raises `PolicyRefused`."""
+
+
+class Channel(Protocol):
+    """A connection whose peer has proven the key the contract pins (`adapters/tls_channel.py`)."""
+
+    @property
+    def peer(self) -> TlsKey:
+        """The proven key."""
+
+    async def send_frame(self, payload: bytes) -> None:
+        """`payload` has left this process; only an answer says that it arrived. Raises `PeerFault`."""
+
+    async def receive_frame(self, limit: int) -> bytes:
+        """The next frame, 1 to `limit` bytes. Raises `PeerFault`."""
+
+    async def close(self) -> None:
+        """The channel is closed in good order."""
+
+    def abort(self, reason: PeerFault) -> None:
+        """The connection is cut now; whoever uses the channel gets `reason`."""
+
+
+class Connect(Protocol):
+    """Opens channels from this machine to a pinned peer."""
+
+    async def __call__(self, host: str, port: int, peer: TlsKey) -> Channel:
+        """A channel to the owner of `peer` at that address. Raises `PeerFault`, `HostFault`."""

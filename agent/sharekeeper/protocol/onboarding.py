@@ -12,7 +12,7 @@ not a replacement of anything: once another key took its place it is retired, an
 the account back from its successor (spec: "Recovery Protocol", note on shutting down).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sharekeeper.domain.identity import AccountId, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest
@@ -75,12 +75,12 @@ class SubmitParticipantInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitRecoveryInfo:
-    """Call `submit_participant_recovery_info` (branch 3)."""
+    """Call `submit_participant_recovery_info` (branch 3). A later `valid_until_block` makes it no other decision."""
 
     info: ParticipantInfo
     expected_tls_key: TlsKey
     expected_keyset: KeysetDigest
-    valid_until_block: int
+    valid_until_block: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
