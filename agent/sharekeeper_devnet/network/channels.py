@@ -1,0 +1,75 @@
+"""The open channels between nodes of the reference network, and what is said when one ends."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from sharekeeper.adapters.tls_channel import AuthenticatedChannel, ChannelTimeouts
+from sharekeeper.domain.identity import TlsKey
+from sharekeeper.domain.protocol_state import Participant
+from sharekeeper.errors import PeerClosed, PeerRefused, PinChanged, ProtocolViolation
+from sharekeeper.protocol.codec import DecodeError
+from sharekeeper_devnet.network.messages import MAX_FRAME_BYTES, Message, Refusal, decode, encode
+
+PEER_TIMEOUTS: Final = ChannelTimeouts(handshake_seconds=2.0, stall_seconds=3.0, session_seconds=20.0)
+"""A peer that is down or hangs costs a signature no more than these seconds."""
+
+M = TypeVar("M", bound=Message)
+
+DEFAULT_P2P_PORT: Final = 80
+"""Port of a participant's url that names none (near/mpc)."""
+
+
+def p2p_address(participant: Participant) -> tuple[str, int]:
+    """Host and port of a participant's url. Raises `ValueError` when it has none."""
+    parts = urlsplit(participant.info.url)
+    if not parts.hostname:
+        raise ValueError(f"the url of {participant.account_id} names no host")
+    return parts.hostname, parts.port or DEFAULT_P2P_PORT
+
+
+class OpenChannels:
+    """The channels this node opened; those to a key that is no longer pinned are cut."""
+
+    def __init__(self) -> None:
+        self._open: set[AuthenticatedChannel] = set()
+
+    @asynccontextmanager
+    async def track(self, channel: AuthenticatedChannel) -> AsyncIterator[AuthenticatedChannel]:
+        """The channel counts as open inside the block and is at its end after it."""
+        self._open.add(channel)
+        try:
+            yield channel
+        finally:
+            self._open.discard(channel)
+            channel.abort(PeerClosed("this signature is done with the channel"))
+
+    def drop_unpinned(self, pinned: frozenset[TlsKey]) -> None:
+        """No channel to a key outside `pinned` is open; whoever uses one gets `PinChanged`."""
+        for channel in [channel for channel in self._open if channel.peer not in pinned]:
+            channel.abort(PinChanged(f"the contract does not pin {channel.peer} any more"))
+
+
+async def send(channel: AuthenticatedChannel, message: Message) -> None:
+    """The message is on its way. Raises `PeerFault`."""
+    await channel.send_frame(encode(message))
+
+
+async def receive(channel: AuthenticatedChannel, kind: type[M]) -> M:
+    """The peer's next message, which must be of that kind.
+
+    Raises:
+        PeerRefused: the peer will not, and why.
+        ProtocolViolation: another message, or none.
+        PeerFault: the channel ended.
+    """
+    try:
+        message = decode(await channel.receive_frame(MAX_FRAME_BYTES))
+    except DecodeError as error:
+        raise ProtocolViolation(f"the peer sent no message of the signing protocol: {error}") from None
+    if isinstance(message, Refusal):
+        raise PeerRefused(f"the peer refused: {message.reason}")
+    if not isinstance(message, kind):
+        raise ProtocolViolation(f"expected {kind.__name__}, the peer sent {type(message).__name__}")
+    return message
