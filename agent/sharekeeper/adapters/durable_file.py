@@ -198,13 +198,14 @@ def sync_directory(path: Path, *, what: str = "directory", disk: Disk = DISK) ->
 # --- reading ------------------------------------------------------------------------------------
 
 
-def read_file(path: Path, *, limit: int, private: bool = False) -> bytes:
+def read_file(path: Path, *, limit: int, private: bool = False, from_disk: bool = False) -> bytes:
     """The content of a regular file of at most `limit` bytes; links, pipes and devices are refused unread.
 
     Args:
         path: the file.
         limit: largest size accepted, in bytes.
         private: refuse a file that its group or others may read.
+        from_disk: ask the kernel to drop its cached copy first, so that the medium is read.
 
     Raises:
         OSError: absent, unreadable, not a regular file, too large, or open to others; the text says which.
@@ -218,6 +219,8 @@ def read_file(path: Path, *, limit: int, private: bool = False) -> bytes:
             raise OSError(errno.EFBIG, f"larger than {limit} bytes")
         if private and facts.st_mode & _OTHERS:
             raise PermissionError(errno.EPERM, "readable by other users")
+        if from_disk:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes")
