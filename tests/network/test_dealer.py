@@ -75,7 +75,7 @@ def test_init_arguments_carry_public_facts_in_the_contracts_form() -> None:
         )
         for number, name in enumerate(("alice", "bob"))
     )
-    keys = {member.account_id: SignerKey(bytes([9 + member.participant_id]) * 32) for member in members}
+    keys = {member.account_id: str(SignerKey(bytes([9 + member.participant_id]) * 32)) for member in members}
     arguments = init_arguments(one, Participants(members=members), keys)
     assert decode_keyset(arguments["keyset"]) == one.keyset
     assert arguments["parameters"]["threshold"] == 2
@@ -84,8 +84,13 @@ def test_init_arguments_carry_public_facts_in_the_contracts_form() -> None:
         ["alice.test.near", 0],
         ["bob.test.near", 1],
     ]
-    assert [domain["protocol"] for domain in arguments["domains"]] == ["CaitSith", "Frost", "ConfidentialKeyDerivation"]
-    assert arguments["signer_keys"]["bob.test.near"] == str(keys[members[1].account_id])
+    assert [domain["protocol"] for domain in arguments["domains"]["domains"]] == [
+        "CaitSith",
+        "Frost",
+        "ConfidentialKeyDerivation",
+    ]
+    assert arguments["domains"]["next_domain_id"] == 3
+    assert arguments["signer_keys"]["bob.test.near"] == keys[members[1].account_id]
     assert DomainPublicKey.parse(
         Curve.ED25519, arguments["keyset"]["domains"][1]["key"]["Ed25519"]["near_public_key_compressed"]
     )

@@ -13,7 +13,7 @@ health_address = "127.0.0.1:9313"
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharekeeper.config import NearConfig, NetAddress, _address, _common, _loopback, _open
+from sharekeeper.config import NearConfig, NetAddress, _address, _common, _is_public, _loopback, _open
 from sharekeeper.domain.identity import AccountId
 
 
@@ -38,5 +38,7 @@ def load_mpc_node(path: Path) -> MpcNodeConfig:
         "listen": root.take("listen", _address),
         "health_address": root.take("health_address", _loopback),
     }
+    if values["near"] is not None and _is_public(values["near"]):
+        root.mistake("near.chain_id", "the reference node is for rehearsal only, never for a public network")
     root.finish()
     return MpcNodeConfig(**values)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sharekeeper.domain.identity import AccountId, SignerKey
+from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.keyset import Curve, DomainKey, KeyEventId, Keyset
 from sharekeeper.domain.keyshare import KeyShare, check_shares
 from sharekeeper.domain.protocol_state import Participants
@@ -80,15 +80,19 @@ def deal(
     return Deal(keyset=keyset, threshold=threshold, shares=complete)
 
 
-def init_arguments(
-    dealt: Deal, participants: Participants, signer_keys: Mapping[AccountId, SignerKey]
-) -> dict[str, Any]:
-    """The arguments of the contract's `init` (docs/contract.md), without `config`. Public facts only."""
+def init_arguments(dealt: Deal, participants: Participants, signer_keys: Mapping[AccountId, str]) -> dict[str, Any]:
+    """The arguments of the contract's `init` (docs/contract.md), without `config`. Public facts only.
+
+    `signer_keys`: each participant's `signer_account_pk` in text form.
+    """
     return {
         "parameters": {"participants": _participants_json(participants), "threshold": dealt.threshold},
-        "domains": [_domain_json(key.domain_id, dealt.threshold) for key in dealt.keyset.domains],
+        "domains": {
+            "domains": [_domain_json(key.domain_id, dealt.threshold) for key in dealt.keyset.domains],
+            "next_domain_id": len(dealt.keyset.domains),
+        },
         "keyset": encode_keyset(dealt.keyset),
-        "signer_keys": {account_id: str(key) for account_id, key in signer_keys.items()},
+        "signer_keys": dict(signer_keys),
     }
 
 

@@ -1,179 +1,65 @@
-"""The reference MPC node: it signs while a final Running names its TLS key, and is idle otherwise.
-
-One loop reads the contract at each new final block and answers the open signature requests whose turn is this
-node's; a listener serves the requests that other nodes lead. `GET /health` says whether it signs, and if not, why.
-"""
+"""The process of the reference MPC node: `devnet-mpc-node run --config FILE`."""
 
 import asyncio
 import logging
-import secrets
-from typing import Final
+import signal
+import sys
+from pathlib import Path
 
-from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
+import click
+
+from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
-from sharekeeper.adapters.tls_channel import ChannelListener
-from sharekeeper.adapters.transactions import NearCaller
-from sharekeeper.crypto.keypair import KeyPair
-from sharekeeper.domain.identity import TlsKey
-from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import SharekeeperError
-from sharekeeper.ports import Clock
-from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, OpenChannels
-from sharekeeper_devnet.network.config import MpcNodeConfig
-from sharekeeper_devnet.network.coordinator import Coordinator, NotSigned
-from sharekeeper_devnet.network.health import HealthServer
-from sharekeeper_devnet.network.requests import SignatureRequest, leader
-from sharekeeper_devnet.network.signer import Signer
-from sharekeeper_devnet.network.standing import Idle, Signing, Standing, StandingReader, pins
-
-_LOG: Final = logging.getLogger(__name__)
-
-POLL_SECONDS: Final = 0.4
-"""How often the node asks for a newer final block."""
-
-MAX_LEADERS: Final = 32
-"""Channels served at the same time: as many as requests may be open."""
+from sharekeeper_devnet.network.config import MpcNodeConfig, load_mpc_node
+from sharekeeper_devnet.network.key_file import read_key_file
+from sharekeeper_devnet.network.mpc_node import MpcNode
 
 
-class MpcNode:
-    """One node; everything it needs is passed in. `rpc` stays the caller's to close."""
-
-    def __init__(
-        self, *, config: MpcNodeConfig, tls_key: KeyPair, account_key: KeyPair, rpc: NearRpc, clock: Clock
-    ) -> None:
-        self._clock = clock
-        self._reader = StandingReader(
-            rpc=rpc,
-            store=DirectoryKeyShareStore(config.keyshares_dir),
-            account_id=config.account_id,
-            tls_key=tls_key.tls_key,
-        )
-        self._caller = NearCaller(
-            rpc=rpc,
-            account_id=config.account_id,
-            key=account_key,
-            contract_id=config.near.contract_id,
-            clock=clock,
-        )
-        self._channels = OpenChannels()
-        self._coordinator = Coordinator(identity=tls_key, channels=self._channels, random_bytes=secrets.token_bytes)
-        self._listener = ChannelListener(
-            config.listen.host,
-            config.listen.port,
-            tls_key,
-            self._expected_peers,
-            Signer(reader=self._reader, random_bytes=secrets.token_bytes).serve,
-            timeouts=PEER_TIMEOUTS,
-            max_sessions=MAX_LEADERS,
-        )
-        self._health = HealthServer(config.health_address, lambda: self._reader.latest)
-        self._answering: dict[int, asyncio.Task[None]] = {}
-        self._answered: set[int] = set()
-        self._last: Standing = self._reader.latest
-
-    @property
-    def p2p_port(self) -> int:
-        """The port other nodes connect to."""
-        return self._listener.port
-
-    @property
-    def health_port(self) -> int:
-        """The port of `GET /health`."""
-        return self._health.port
-
-    async def start(self) -> None:
-        """The node answers on both ports; it signs once `run` has read the chain. Raises `AddressInUse`."""
-        await self._listener.start()
-        await self._health.start()
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Takes part in the network until `stop` is set. Faults of chain, peers and disk make it idle, no more."""
-        seen: BlockRef | None = None
-        while not stop.is_set():
-            standing = await self._reader.read()
-            self._note(standing)
-            if standing.block != seen or isinstance(standing, Idle):
-                seen = standing.block
-                await self._act(standing)
-            await self._wait(stop)
-
-    async def stop(self) -> None:
-        """No port is open, no task is left."""
-        await self._cancel_answers()
-        await self._listener.stop()
-        await self._health.stop()
-
-    async def _act(self, standing: Standing) -> None:
-        self._channels.drop_unpinned(pins(standing))
-        await self._enforce_pins()
-        if isinstance(standing, Idle):
-            await self._cancel_answers()
-            return
-        self._answered &= {request.request_id for request in standing.requests}
-        for request in standing.requests:
-            if self._is_mine(standing, request):
-                task = asyncio.create_task(self._answer(standing, request))
-                self._answering[request.request_id] = task
-                task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._answering = {number: other for number, other in self._answering.items() if other is not task}
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("event=unexpected_error", exc_info=error)
-
-    def _is_mine(self, standing: Signing, request: SignatureRequest) -> bool:
-        """True when this node leads the open request at this block and is not at it already."""
-        return (
-            request.request_id not in self._answering
-            and request.request_id not in self._answered
-            and standing.open_request(request.request_id) is not None
-            and leader(request, standing.running.participants, standing.block.height) == standing.me
-        )
-
-    async def _answer(self, standing: Signing, request: SignatureRequest) -> None:
-        number = request.request_id
+async def run_node(config: MpcNodeConfig, stop: asyncio.Event) -> None:
+    """The node has run until `stop`, and is at its end. Raises `KeysMissing`, `AddressInUse`."""
+    clock = SystemClock()
+    near = config.near
+    tls_key = read_key_file(config.keys_dir / "tls_key")
+    account_key = read_key_file(config.keys_dir / "account_key")
+    async with NearRpc(
+        url=near.rpc_url,
+        contract_id=near.contract_id,
+        chain_id=near.chain_id,
+        genesis_hash=near.genesis_hash,
+        clock=clock,
+    ) as rpc:
+        node = MpcNode(config=config, tls_key=tls_key, account_key=account_key, rpc=rpc, clock=clock)
         try:
-            signature = await self._coordinator.signature(standing, request)
-            await self._caller.call("respond", {"request_id": number, "signature": signature.hex()})
-        except NotSigned as error:
-            _LOG.warning("event=not_signed request=%d reason=%s", number, error)
-        except SharekeeperError as error:
-            _LOG.warning("event=not_answered request=%d code=%s reason=%s", number, error.code, error)
-        else:
-            self._answered.add(number)
-            _LOG.info("event=answered request=%d height=%d", number, standing.block.height)
-
-    async def _expected_peers(self) -> tuple[TlsKey, ...]:
-        return tuple(pins(await self._reader.read()))
-
-    async def _enforce_pins(self) -> None:
-        try:
-            await self._listener.enforce_pins()
-        except SharekeeperError as error:
-            _LOG.warning("event=pins_unknown code=%s reason=%s", error.code, error)
-
-    async def _cancel_answers(self) -> None:
-        tasks = list(self._answering.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _wait(self, stop: asyncio.Event) -> None:
-        waiting = asyncio.create_task(stop.wait())
-        sleeping = asyncio.create_task(self._clock.sleep(POLL_SECONDS))
-        try:
-            await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
+            await node.start()
+            await node.run(stop)
         finally:
-            waiting.cancel()
-            sleeping.cancel()
+            await node.stop()
 
-    def _note(self, standing: Standing) -> None:
-        """One line when the node starts to sign, or is idle for another reason than before."""
-        before, self._last = self._last, standing
-        match standing:
-            case Signing() if not isinstance(before, Signing):
-                _LOG.info("event=signing epoch=%d height=%d", standing.running.keyset.epoch_id, standing.block.height)
-            case Idle() if not isinstance(before, Idle) or before.reason != standing.reason:
-                _LOG.info("event=idle reason=%s", standing.reason)
-            case _:
-                pass
+
+@click.group()
+def main() -> None:
+    """Small MPC node with real threshold keys, for rehearsal only."""
+
+
+@main.command()
+@click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="The node's TOML file.")
+def run(path: Path) -> None:
+    """Run the node until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(_run_until_signal(load_mpc_node(path)))
+    except SharekeeperError as error:
+        click.echo(f"devnet-mpc-node: {error}", err=True)
+        sys.exit(error.exit_status)
+
+
+async def _run_until_signal(config: MpcNodeConfig) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run_node(config, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -91,6 +91,7 @@ class StandingReader:
         self._account_id = account_id
         self._tls_key = tls_key
         self._lock = asyncio.Lock()
+        self._right_network = False
         self._held: tuple[KeysetDigest, Mapping[int, KeyShare]] | None = None
         self.latest: Standing = Idle(block=None, reason="the chain has not been read yet")
 
@@ -104,6 +105,9 @@ class StandingReader:
             return self.latest
 
     async def _read(self) -> Standing:
+        if not self._right_network:
+            await self._rpc.network()
+            self._right_network = True
         block = await self._rpc.head()
         if isinstance(self.latest, Signing) and self.latest.block == block:
             return self.latest

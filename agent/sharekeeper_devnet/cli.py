@@ -1,0 +1,213 @@
+"""`devnet`: deal, deploy and ask for signatures in a rehearsal; never for a public network.
+
+With `--json` each command prints one line `{"schema": 1, "type": ..., ...}`, errors too. Exit status 0, or the
+status of the error (docs/cli.md); `devnet sign` ends with 4 when nobody answered in time. Private keys are read
+from files only.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from sharekeeper.adapters.clock import SystemClock
+from sharekeeper.adapters.durable_file import write_file
+from sharekeeper.adapters.near_rpc import NearRpc
+from sharekeeper.adapters.transactions import NearCaller
+from sharekeeper.domain.identity import AccountId
+from sharekeeper.errors import ConfigInvalid, SharekeeperError
+from sharekeeper.protocol.codec import DecodeError, parse_json
+from sharekeeper_devnet.network import admin
+from sharekeeper_devnet.network.dealing import DealPlan, deal_into_directories, read_members
+from sharekeeper_devnet.network.key_file import ensure_key_file, read_key_file
+
+SCHEMA: Final = 1
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
+_YOCTO_PER_NEAR: Final = 10**24
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+rpc_option = click.option("--rpc", "rpc_url", required=True, help="URL of a NEAR endpoint of the rehearsal chain.")
+
+
+@click.group()
+def main() -> None:
+    """Rehearsal networks: accounts, key shares, contract, signatures."""
+
+
+@main.command()
+@click.option("--account", "account_ids", multiple=True, required=True, help="Account id; repeat for more.")
+@click.option("--keys-dir", required=True, type=_DIRECTORY, help="Operator keys: DIR/<account id>, 0600.")
+@click.option("--balance", default=1000, show_default=True, type=click.IntRange(min=1), help="NEAR per account.")
+@click.option("--out", required=True, type=_FILE, help="Accounts file for `devnet-neard init --accounts`.")
+@as_json_option
+def accounts(*, account_ids: tuple[str, ...], keys_dir: Path, balance: int, out: Path, as_json: bool) -> None:
+    """Make an operator key per account, where there is none, and the accounts file with the public keys."""
+
+    async def work() -> dict[str, Any]:
+        return _accounts(account_ids, keys_dir, balance, out)
+
+    _run(as_json, work)
+
+
+@main.command()
+@click.option("--threshold", required=True, type=click.IntRange(min=1), help="Participants needed to sign.")
+@click.option("--participants", "members", required=True, type=_FILE, help="JSON list; see docs/cli.md.")
+@click.option("--epoch", required=True, type=click.IntRange(min=0), help="Epoch of the keyset.")
+@click.option("--domains", default=3, show_default=True, type=click.IntRange(min=1), help="Number of domains.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=N", help="Contract config, e.g. recovery_timeout_blocks=50."
+)
+@click.option("--out", required=True, type=_FILE, help="Init file for `devnet deploy`.")
+@as_json_option
+def deal(
+    *, threshold: int, members: Path, epoch: int, domains: int, settings: tuple[str, ...], out: Path, as_json: bool
+) -> None:
+    """Deal key shares into the participants' directories (a trusted dealer: rehearsal only)."""
+
+    async def work() -> dict[str, Any]:
+        plan = DealPlan(
+            epoch_id=epoch,
+            domains=domains,
+            threshold=threshold,
+            members=read_members(members),
+            contract_config=dict(_setting(item) for item in settings),
+        )
+        dealt = await deal_into_directories(plan, out, secrets.randbelow)
+        return {"type": "deal", "changed": dealt.changed, "keyset_digest": dealt.keyset.digest()}
+
+    _run(as_json, work)
+
+
+@main.command()
+@rpc_option
+@click.option("--wasm", required=True, type=_FILE, help="The contract.")
+@click.option("--init", "init_file", required=True, type=_FILE, help="Init file of `devnet deal`.")
+@click.option("--key-file", required=True, type=_FILE, help="Full-access key of the contract account.")
+@click.option("--contract-id", required=True, help="The contract account.")
+@as_json_option
+def deploy(*, rpc_url: str, wasm: Path, init_file: Path, key_file: Path, contract_id: str, as_json: bool) -> None:
+    """Deploy and initialise the contract; a repeat changes nothing."""
+
+    async def work() -> dict[str, Any]:
+        code, arguments = _bytes(wasm), _json(init_file)
+        async with _connected(rpc_url, contract_id, contract_id, key_file) as (rpc, caller):
+            changed = await admin.deploy(rpc, caller, code, arguments)
+        return {"type": "deploy", "changed": changed, "contract_id": contract_id}
+
+    _run(as_json, work)
+
+
+@main.command()
+@rpc_option
+@click.option("--contract", "contract_id", required=True, help="The contract account.")
+@click.option("--account", "account_id", required=True, help="The account that asks.")
+@click.option("--key-file", required=True, type=_FILE, help="Access key of that account.")
+@click.option("--message", required=True, help="Text to sign, up to 1024 bytes.")
+@click.option("--timeout-blocks", default=100, show_default=True, type=click.IntRange(min=1), help="Patience.")
+@as_json_option
+def sign(
+    *, rpc_url: str, contract_id: str, account_id: str, key_file: Path, message: str, timeout_blocks: int, as_json: bool
+) -> None:
+    """Ask the network for a signature, wait for it, verify it. Exit status 4: nobody answered in time."""
+
+    async def work() -> dict[str, Any]:
+        async with _connected(rpc_url, contract_id, account_id, key_file) as (rpc, caller):
+            made = await admin.sign(rpc, caller, SystemClock(), message.encode(), timeout_blocks)
+        return {
+            "type": "signature",
+            "signature": made.signature.hex(),
+            "public_key": made.public_key,
+            "request_id": made.request_id,
+            "seconds": round(made.seconds, 3),
+        }
+
+    _run(as_json, work)
+
+
+def _accounts(account_ids: tuple[str, ...], keys_dir: Path, balance: int, out: Path) -> dict[str, Any]:
+    made_any = False
+    entries: list[dict[str, str]] = []
+    for account_id in map(_account_id, account_ids):
+        pair, made = ensure_key_file(keys_dir / account_id, secrets.token_bytes)
+        made_any = made_any or made
+        key = {"public_key": str(pair.signer_key), "balance": str(balance * _YOCTO_PER_NEAR)}
+        entries.append({"account_id": account_id, **key})
+    content = json.dumps(entries, indent=2).encode() + b"\n"
+    changed = made_any or not out.exists() or _bytes(out) != content
+    if changed:
+        write_file(out, content, what="accounts file")
+    return {"type": "accounts", "changed": changed, "accounts": entries}
+
+
+@asynccontextmanager
+async def _connected(
+    rpc_url: str, contract_id: str, account_id: str, key_file: Path
+) -> AsyncIterator[tuple[NearRpc, NearCaller]]:
+    """An endpoint of a rehearsal chain, and a caller with the key of that file."""
+    clock, contract = SystemClock(), _account_id(contract_id)
+    key = read_key_file(key_file)
+    # The chain id is free in a rehearsal; that it is none of the public ones is checked below.
+    async with NearRpc(url=rpc_url, contract_id=contract, chain_id="", genesis_hash=None, clock=clock) as rpc:
+        await admin.refuse_public_network(rpc)
+        account = _account_id(account_id)
+        yield rpc, NearCaller(rpc=rpc, account_id=account, key=key, contract_id=contract, clock=clock)
+
+
+def _run(as_json: bool, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> None:
+    """Prints the result and returns, or prints the error and exits with its status."""
+    try:
+        result = asyncio.run(work())
+    except SharekeeperError as error:
+        if as_json:
+            facts = {"code": error.code, "message": str(error), "retryable": error.retryable}
+            click.echo(json.dumps({"schema": SCHEMA, "type": "error", **facts}))
+        else:
+            click.echo(f"devnet: {error}", err=True)
+        sys.exit(error.exit_status)
+    if as_json:
+        click.echo(json.dumps({"schema": SCHEMA, **result}))
+        return
+    for name, value in result.items():
+        click.echo(f"{name}: {value}")
+
+
+def _account_id(value: str) -> AccountId:
+    try:
+        return AccountId(value)
+    except ValueError as error:
+        raise ConfigInvalid(str(error)) from None
+
+
+def _setting(item: str) -> tuple[str, int]:
+    name, _, number = item.partition("=")
+    if not name or not number.isdecimal():
+        raise ConfigInvalid(f"--set takes NAME=N with a whole number, not {item!r}")
+    return name, int(number)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = parse_json(_bytes(path))
+    except DecodeError as error:
+        raise ConfigInvalid(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigInvalid(f"{path} is not an init file: make one with `devnet deal`")
+    return value
+
+
+if __name__ == "__main__":
+    main()
