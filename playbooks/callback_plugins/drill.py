@@ -1,3 +1,4 @@
+# ruff: noqa: INP001  # Ansible loads plugins from a plain directory
 """What a drill prints while it runs, and the marks its report is made of.
 
 One line per task: seconds since the start, then the task's name, which is a plain sentence. A failure prints
