@@ -24,7 +24,7 @@ from sharekeeper_devnet.chain.execution import BlockContext, execute_receipt
 from sharekeeper_devnet.chain.fees import transaction_cost
 from sharekeeper_devnet.chain.genesis import EPOCH_LENGTH, GAS_LIMIT, Genesis
 from sharekeeper_devnet.chain.pool import Pool
-from sharekeeper_devnet.chain.primitives import ZERO_HASH, sha256
+from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, sha256
 from sharekeeper_devnet.chain.rejection import InvalidTransactionError
 from sharekeeper_devnet.chain.state import ContractStorage, Overlay
 from sharekeeper_devnet.chain.store import StateAt, StateChange, Store
@@ -36,6 +36,10 @@ INITIAL_STATE = "initial_state"
 
 class GenesisMismatchError(Exception):
     """The data directory belongs to a chain with another genesis."""
+
+
+class UnknownTransactionError(Exception):
+    """No block has the transaction and it does not wait for one; the message is its hash."""
 
 
 class Finality(StrEnum):
@@ -170,11 +174,26 @@ class Ledger:
         """
         if self._store.inclusion(transaction.hash) is not None:
             return
-        admission.check_form(transaction)
-        state = Overlay(self.state_at(self.tip.head))
-        self._check_age(transaction)
-        admission.charge(transaction, state, self.tip.head.height + 1)
-        self.pool.add(transaction)
+        try:
+            admission.check_form(transaction)
+            self._check_age(transaction)
+            admission.charge(transaction, Overlay(self.state_at(self.tip.head)), self.tip.head.height + 1)
+            self.pool.add(transaction)
+        except InvalidTransactionError as error:
+            self.pool.reject(transaction, error)
+            raise
+
+    def progress(self, tx_hash: bytes) -> Inclusion | None:
+        """The transaction as blocks have it; None while it waits for one.
+
+        Raises:
+            InvalidTransactionError: it was dropped.
+            UnknownTransactionError: no block has it and it does not wait.
+        """
+        inclusion = self._store.inclusion(tx_hash)
+        if inclusion is not None or tx_hash in self.pool:
+            return inclusion
+        raise self.pool.rejection(tx_hash) or UnknownTransactionError(hash_text(tx_hash))
 
     def _check_age(self, transaction: SignedTransaction) -> None:
         block = self._store.block_by_hash(transaction.block_hash)
@@ -222,7 +241,7 @@ class Ledger:
                 self._check_age(transaction)
                 taken.append(draft.take_up(transaction))
             except InvalidTransactionError as error:
-                self.pool.remove(transaction, error)
+                self.pool.reject(transaction, error)
         return taken
 
     def _run_receipts(self, draft: "_Draft", taken: Iterable[Inclusion]) -> list[Inclusion]:

@@ -39,15 +39,17 @@ class Pool:
         self._bytes += size
         self._rejections.pop(transaction.hash, None)
 
-    def remove(self, transaction: SignedTransaction, why: InvalidTransactionError | None = None) -> None:
-        """`transaction` no longer waits: a block has it, or `why` it never will be in one."""
-        if self._waiting.pop(transaction.hash, None) is None:
-            return
-        self._bytes -= len(transaction.encoded)
-        if why is not None:
-            self._rejections[transaction.hash] = why
-            if len(self._rejections) > MAX_REMEMBERED_REJECTIONS:
-                self._rejections.popitem(last=False)
+    def remove(self, transaction: SignedTransaction) -> None:
+        """`transaction` no longer waits."""
+        if self._waiting.pop(transaction.hash, None) is not None:
+            self._bytes -= len(transaction.encoded)
+
+    def reject(self, transaction: SignedTransaction, why: InvalidTransactionError) -> None:
+        """`transaction` does not wait, and whoever asks is told `why`."""
+        self.remove(transaction)
+        self._rejections[transaction.hash] = why
+        if len(self._rejections) > MAX_REMEMBERED_REJECTIONS:
+            self._rejections.popitem(last=False)
 
     def rejection(self, tx_hash: bytes) -> InvalidTransactionError | None:
         """Why the transaction was dropped, when it was."""

@@ -20,7 +20,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS blocks (
     height INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, prev_hash BLOB NOT NULL, prev_height INTEGER NOT NULL,
     ordinal INTEGER NOT NULL, timestamp_ns INTEGER NOT NULL, prev_state_root BLOB NOT NULL, state_root BLOB NOT NULL,
-    tx_root BLOB NOT NULL, outcome_root BLOB NOT NULL, gas_used INTEGER NOT NULL
+    tx_root BLOB NOT NULL, outcome_root BLOB NOT NULL, gas_used INTEGER NOT NULL, chunk_hash BLOB NOT NULL UNIQUE
 );
 CREATE TABLE IF NOT EXISTS state (
     key BLOB NOT NULL, height INTEGER NOT NULL, value BLOB, cause TEXT NOT NULL, PRIMARY KEY (key, height)
@@ -115,13 +115,13 @@ class Store:
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
-            run(f"INSERT INTO blocks ({BLOCK_COLUMNS}) VALUES ({_marks(11)})", _block_row(block))
+            run(f"INSERT INTO blocks ({BLOCK_COLUMNS}, chunk_hash) VALUES ({_marks(12)})", _block_row(block))  # noqa: S608 - constants only
             self._connection.executemany(
                 "INSERT INTO state (key, height, value, cause) VALUES (?, ?, ?, ?)",
                 ((change.key, block.height, change.value, change.cause) for change in changes.values()),
             )
             self._connection.executemany(
-                f"INSERT INTO transactions ({INCLUSION_COLUMNS}) VALUES ({_marks(7)}) {ON_EXECUTION}",
+                f"INSERT INTO transactions ({INCLUSION_COLUMNS}) VALUES ({_marks(7)}) {ON_EXECUTION}",  # noqa: S608 - constants only
                 map(_inclusion_row, inclusions),
             )
             run("COMMIT")
@@ -145,8 +145,12 @@ class Store:
         """The block of that hash."""
         return self._block("WHERE hash = ?", digest)
 
+    def block_by_chunk_hash(self, digest: bytes) -> Block | None:
+        """The block whose chunk has that hash."""
+        return self._block("WHERE chunk_hash = ?", digest)
+
     def _block(self, where: str, *arguments: int | bytes) -> Block | None:
-        row = self._connection.execute(f"SELECT {BLOCK_COLUMNS} FROM blocks {where}", arguments).fetchone()
+        row = self._connection.execute(f"SELECT {BLOCK_COLUMNS} FROM blocks {where}", arguments).fetchone()  # noqa: S608 - constants only
         return None if row is None else _block_of(row)
 
     def inclusion(self, tx_hash: bytes) -> Inclusion | None:
@@ -166,7 +170,7 @@ class Store:
         return self._inclusions("WHERE receipt_height IS NULL ORDER BY rowid")
 
     def _inclusions(self, where: str, *arguments: int | bytes) -> list[Inclusion]:
-        rows = self._connection.execute(f"SELECT {INCLUSION_COLUMNS} FROM transactions {where}", arguments)
+        rows = self._connection.execute(f"SELECT {INCLUSION_COLUMNS} FROM transactions {where}", arguments)  # noqa: S608 - constants only
         return [_inclusion_of(row) for row in rows.fetchall()]
 
     def changes_in(self, height: int, prefix: bytes) -> list[StateChange]:
@@ -204,6 +208,7 @@ def _block_row(block: Block) -> tuple[int | bytes, ...]:
         block.tx_root,
         block.outcome_root,
         block.gas_used,
+        block.chunk_hash,
     )
 
 

@@ -84,6 +84,7 @@ def _new_engine() -> wasmtime.Engine:
     config = wasmtime.Config()
     config.consume_fuel = True
     config.cranelift_nan_canonicalization = True
+    config.signals_based_traps = False  # whoever sets a signal handler after us would get our traps
     config.wasm_bulk_memory = True
     config.wasm_reference_types = True
     config.wasm_multi_value = False

@@ -1,0 +1,1 @@
+"""JSON-RPC and REST as neard serves them."""

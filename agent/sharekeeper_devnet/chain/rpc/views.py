@@ -1,0 +1,345 @@
+"""Chain values as neard's JSON shows them."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sharekeeper_devnet.chain import fees
+from sharekeeper_devnet.chain import state as chain_state
+from sharekeeper_devnet.chain.block import Block, ExecutionOutcome, Inclusion, status_view
+from sharekeeper_devnet.chain.genesis import (
+    EPOCH_LENGTH,
+    GAS_LIMIT,
+    PROTOCOL_VERSION,
+    Genesis,
+    permission_view,
+    time_text,
+)
+from sharekeeper_devnet.chain.ledger import ExecutionStatus, epoch_height
+from sharekeeper_devnet.chain.primitives import REGISTRAR_ACCOUNT, ZERO_HASH, hash_text, sha256
+from sharekeeper_devnet.chain.state import Account
+from sharekeeper_devnet.chain.store import StateChange
+from sharekeeper_devnet.chain.transaction import (
+    AccessKey,
+    Action,
+    AddKey,
+    CreateAccount,
+    DeleteKey,
+    DeployContract,
+    FunctionCall,
+    SignedTransaction,
+    Transfer,
+)
+from sharekeeper_devnet.runtime.public_key import Curve, PublicKey
+
+NO_KEY = PublicKey(Curve.ED25519, bytes(32))
+NO_SIGNATURE = "ed25519:" + "1" * 64
+NO_HASH = hash_text(ZERO_HASH)
+EMPTY_CHUNK_BYTES = 8
+
+View = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeIdentity:
+    """Who the node says it is."""
+
+    validator_account_id: str = "test.near"
+    validator_public_key: PublicKey = NO_KEY
+    node_public_key: PublicKey = NO_KEY
+
+
+def base64_text(data: bytes) -> str:
+    """Standard base64."""
+    return base64.b64encode(data).decode()
+
+
+def at_view(block: Block) -> View:
+    """The block an answer is about."""
+    return {"block_height": block.height, "block_hash": hash_text(block.hash)}
+
+
+def epoch_id(block: Block) -> str:
+    """The id of the block's epoch."""
+    number = epoch_height(block.height)
+    return NO_HASH if number == 1 else hash_text(sha256(b"epoch", number.to_bytes(8, "little")))
+
+
+def next_epoch_id(block: Block) -> str:
+    """The id of the epoch after the block's."""
+    return hash_text(sha256(b"epoch", (epoch_height(block.height) + 1).to_bytes(8, "little")))
+
+
+def block_view(block: Block, last_final: bytes, author: str, total_supply: int) -> View:
+    """A block; `last_final` is the hash of the newest block that was final when it was made."""
+    header = {
+        "height": block.height,
+        "prev_height": block.prev_height,
+        "epoch_id": epoch_id(block),
+        "next_epoch_id": next_epoch_id(block),
+        "hash": hash_text(block.hash),
+        "prev_hash": hash_text(block.prev_hash),
+        "prev_state_root": hash_text(block.prev_state_root),
+        "chunk_receipts_root": NO_HASH,
+        "chunk_headers_root": hash_text(block.chunk_hash),
+        "chunk_tx_root": hash_text(block.tx_root),
+        "outcome_root": hash_text(block.outcome_root),
+        "chunks_included": 1,
+        "challenges_root": NO_HASH,
+        "timestamp": block.timestamp_ns,
+        "timestamp_nanosec": str(block.timestamp_ns),
+        "random_value": hash_text(sha256(b"random value", block.hash)),
+        "validator_proposals": [],
+        "chunk_mask": [True],
+        "gas_price": str(fees.GAS_PRICE),
+        "block_ordinal": block.ordinal,
+        "rent_paid": "0",
+        "validator_reward": "0",
+        "total_supply": str(total_supply),
+        "challenges_result": [],
+        "last_final_block": hash_text(last_final),
+        "last_ds_final_block": hash_text(block.prev_hash),
+        "next_bp_hash": NO_HASH,
+        "block_merkle_root": hash_text(sha256(b"merkle", block.prev_hash)),
+        "epoch_sync_data_hash": None,
+        "approvals": [NO_SIGNATURE],
+        "signature": NO_SIGNATURE,
+        "latest_protocol_version": PROTOCOL_VERSION,
+        "block_body_hash": NO_HASH,
+        "chunk_endorsements": [[1]],
+        "shard_split": None,
+    }
+    return {"author": author, "header": header, "chunks": [chunk_header_view(block)]}
+
+
+def chunk_header_view(block: Block) -> View:
+    """The header of the block's only chunk."""
+    return {
+        "chunk_hash": hash_text(block.chunk_hash),
+        "prev_block_hash": hash_text(block.prev_hash),
+        "outcome_root": hash_text(block.outcome_root),
+        "prev_state_root": hash_text(block.prev_state_root),
+        "encoded_merkle_root": NO_HASH,
+        "encoded_length": EMPTY_CHUNK_BYTES,
+        "height_created": block.height,
+        "height_included": block.height,
+        "shard_id": 0,
+        "gas_used": block.gas_used,
+        "gas_limit": GAS_LIMIT,
+        "rent_paid": "0",
+        "validator_reward": "0",
+        "balance_burnt": str(block.gas_used * fees.GAS_PRICE),
+        "outgoing_receipts_root": NO_HASH,
+        "tx_root": hash_text(block.tx_root),
+        "validator_proposals": [],
+        "congestion_info": None,
+        "bandwidth_requests": None,
+        "signature": NO_SIGNATURE,
+    }
+
+
+def chunk_view(block: Block, taken: Sequence[Inclusion], executed: Sequence[Inclusion], author: str) -> View:
+    """The block's only chunk: transactions it took up, receipts it executed."""
+    return {
+        "author": author,
+        "header": chunk_header_view(block),
+        "transactions": [transaction_view(each.transaction) for each in taken],
+        "receipts": [receipt_view(each) for each in executed],
+    }
+
+
+def account_view(account: Account) -> View:
+    """An account."""
+    return {
+        "amount": str(account.amount),
+        "locked": "0",
+        "code_hash": hash_text(account.code_hash),
+        "storage_usage": account.storage_usage,
+        "storage_paid_at": 0,
+    }
+
+
+def access_key_view(key: AccessKey) -> View:
+    """An access key."""
+    return {"nonce": key.nonce, "permission": permission_view(key.permission)}
+
+
+def action_view(action: Action) -> object:
+    """An action."""
+    match action:
+        case CreateAccount():
+            return "CreateAccount"
+        case DeployContract(code=code):
+            return {"DeployContract": {"code": base64_text(code)}}
+        case FunctionCall(method_name=name, args=args, gas=gas, deposit=deposit):
+            call = {"method_name": name, "args": base64_text(args), "gas": gas, "deposit": str(deposit)}
+            return {"FunctionCall": call}
+        case Transfer(deposit=deposit):
+            return {"Transfer": {"deposit": str(deposit)}}
+        case AddKey(public_key=public_key, access_key=key):
+            return {"AddKey": {"public_key": str(public_key), "access_key": access_key_view(key)}}
+        case DeleteKey(public_key=public_key):
+            return {"DeleteKey": {"public_key": str(public_key)}}
+
+
+def transaction_view(transaction: SignedTransaction) -> View:
+    """A signed transaction."""
+    curve = transaction.public_key.curve.name.lower()
+    return {
+        "signer_id": transaction.signer_id,
+        "public_key": str(transaction.public_key),
+        "nonce": transaction.nonce,
+        "receiver_id": transaction.receiver_id,
+        "actions": [action_view(action) for action in transaction.actions],
+        "signature": f"{curve}:{hash_text(transaction.signature)}",
+        "hash": hash_text(transaction.hash),
+        "priority_fee": 0,
+    }
+
+
+def receipt_view(inclusion: Inclusion) -> View:
+    """The receipt a transaction became."""
+    transaction = inclusion.transaction
+    action = {
+        "signer_id": transaction.signer_id,
+        "signer_public_key": str(transaction.public_key),
+        "gas_price": str(fees.GAS_PRICE),
+        "output_data_receivers": [],
+        "input_data_ids": [],
+        "actions": [action_view(each) for each in transaction.actions],
+        "is_promise_yield": False,
+        "refund_to": None,
+    }
+    return {
+        "predecessor_id": transaction.signer_id,
+        "receiver_id": transaction.receiver_id,
+        "receipt_id": hash_text(inclusion.receipt_id),
+        "priority": 0,
+        "receipt": {"Action": action},
+    }
+
+
+def outcome_view(outcome: ExecutionOutcome, digest: bytes, block_hash: bytes, receipt_ids: Sequence[bytes]) -> View:
+    """What executing the transaction or receipt `digest` in the block of `block_hash` did."""
+    body = {
+        "logs": list(outcome.logs),
+        "receipt_ids": [hash_text(each) for each in receipt_ids],
+        "gas_burnt": outcome.gas_burnt,
+        "tokens_burnt": str(outcome.gas_burnt * fees.GAS_PRICE),
+        "executor_id": outcome.executor_id,
+        "status": status_view(outcome.status),
+        "metadata": {"version": 3, "gas_profile": None},
+    }
+    return {"proof": [], "block_hash": hash_text(block_hash), "id": hash_text(digest), "outcome": body}
+
+
+def final_outcome_view(
+    inclusion: Inclusion, status: ExecutionStatus, block_hash: bytes, receipt_block_hash: bytes | None
+) -> View:
+    """A transaction with all that came of it."""
+    transaction, receipt = inclusion.transaction, inclusion.receipt_outcome
+    executed = receipt is not None and receipt_block_hash is not None
+    outcomes = []
+    if receipt is not None and receipt_block_hash is not None:
+        outcomes = [outcome_view(receipt, inclusion.receipt_id, receipt_block_hash, ())]
+    return {
+        "final_execution_status": status.value,
+        "status": status_view(receipt.status) if receipt is not None and executed else "Started",
+        "transaction": transaction_view(transaction),
+        "transaction_outcome": outcome_view(inclusion.outcome, transaction.hash, block_hash, (inclusion.receipt_id,)),
+        "receipts_outcome": outcomes,
+    }
+
+
+def change_view(change: StateChange, account_id: str) -> View:
+    """A state change of `account_id` with its cause."""
+    kind, body = _change(change, account_id)
+    return {"cause": _cause(change.cause), "type": kind, "change": {"account_id": account_id, **body}}
+
+
+def _cause(cause: str) -> View:
+    kind, _, digest = cause.partition(" ")
+    if not digest:
+        return {"type": kind}
+    name = "tx_hash" if kind == "transaction_processing" else "receipt_hash"
+    return {"type": kind, name: hash_text(bytes.fromhex(digest))}
+
+
+def _change(change: StateChange, account_id: str) -> tuple[str, View]:
+    value = change.value
+    if change.key == chain_state.account_key(account_id):
+        if value is None:
+            return "account_deletion", {}
+        return "account_update", account_view(chain_state.decode_account(value))
+    if change.key == chain_state.code_key(account_id):
+        return "contract_code_update", {"code_base64": base64_text(value or b"")}
+    prefix = chain_state.access_key_prefix(account_id)
+    if change.key.startswith(prefix):
+        return _key_change(change.key[len(prefix) :], value)
+    key: View = {"key_base64": base64_text(change.key[len(chain_state.data_prefix(account_id)) :])}
+    if value is None:
+        return "data_deletion", key
+    return "data_update", {**key, "value_base64": base64_text(value)}
+
+
+def _key_change(borsh_key: bytes, value: bytes | None) -> tuple[str, View]:
+    body: View = {"public_key": str(PublicKey(Curve(borsh_key[0]), borsh_key[1:]))}
+    if value is None:
+        return "access_key_deletion", body
+    return "access_key_update", {**body, "access_key": access_key_view(chain_state.decode_access_key(value))}
+
+
+def protocol_config_view(genesis: Genesis) -> View:
+    """The protocol's configuration, as far as the dev chain has one."""
+    return {
+        "protocol_version": PROTOCOL_VERSION,
+        "genesis_time": time_text(genesis.genesis_time_ns),
+        "chain_id": genesis.chain_id,
+        "genesis_height": genesis.genesis_height,
+        "epoch_length": EPOCH_LENGTH,
+        "gas_limit": GAS_LIMIT,
+        "min_gas_price": str(fees.GAS_PRICE),
+        "max_gas_price": str(fees.GAS_PRICE),
+        "transaction_validity_period": genesis.transaction_validity_period,
+        "num_block_producer_seats": 1,
+        "protocol_treasury_account": "near",
+        "dynamic_resharding": False,
+        "runtime_config": {
+            "storage_amount_per_byte": str(fees.STORAGE_PRICE_PER_BYTE),
+            "transaction_costs": {
+                "action_receipt_creation_config": _fee_view(fees.RECEIPT),
+                "action_creation_config": _action_fees_view(),
+                "burnt_gas_reward": [0, 1],
+                "pessimistic_gas_price_inflation_ratio": [1, 1],
+                "storage_usage_config": {
+                    "num_bytes_account": fees.ACCOUNT_BYTES,
+                    "num_extra_bytes_record": fees.RECORD_BYTES,
+                },
+            },
+            "account_creation_config": {
+                "min_allowed_top_level_account_length": 65,
+                "registrar_account_id": REGISTRAR_ACCOUNT,
+            },
+        },
+    }
+
+
+def _fee_view(fee: fees.Fee) -> View:
+    return {"send_sir": fee.send_sir, "send_not_sir": fee.send_not_sir, "execution": fee.execution}
+
+
+def _action_fees_view() -> View:
+    return {
+        "create_account_cost": _fee_view(fees.CREATE_ACCOUNT),
+        "deploy_contract_cost": _fee_view(fees.DEPLOY_BASE),
+        "deploy_contract_cost_per_byte": _fee_view(fees.DEPLOY_BYTE),
+        "function_call_cost": _fee_view(fees.CALL_BASE),
+        "function_call_cost_per_byte": _fee_view(fees.CALL_BYTE),
+        "transfer_cost": _fee_view(fees.TRANSFER),
+        "add_key_cost": {
+            "full_access_cost": _fee_view(fees.FULL_KEY),
+            "function_call_cost": _fee_view(fees.CALL_KEY_BASE),
+            "function_call_cost_per_byte": _fee_view(fees.CALL_KEY_BYTE),
+        },
+        "delete_key_cost": _fee_view(fees.DELETE_KEY),
+    }

@@ -1,0 +1,47 @@
+"""A small contract in wat: counts, logs, echoes, panics."""
+
+import wasmtime
+
+COUNTER_WAT = """
+(module
+  (import "env" "input" (func $input (param i64)))
+  (import "env" "read_register" (func $read_register (param i64 i64)))
+  (import "env" "register_len" (func $register_len (param i64) (result i64)))
+  (import "env" "storage_write" (func $storage_write (param i64 i64 i64 i64 i64) (result i64)))
+  (import "env" "storage_read" (func $storage_read (param i64 i64 i64) (result i64)))
+  (import "env" "storage_remove" (func $storage_remove (param i64 i64 i64) (result i64)))
+  (import "env" "value_return" (func $value_return (param i64 i64)))
+  (import "env" "log_utf8" (func $log_utf8 (param i64 i64)))
+  (import "env" "panic_utf8" (func $panic_utf8 (param i64 i64)))
+  (import "env" "signer_account_id" (func $signer_account_id (param i64)))
+  (import "env" "block_index" (func $block_index (result i64)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "countercounted")
+  (func $load
+    (if (i64.eqz (call $storage_read (i64.const 7) (i64.const 0) (i64.const 0)))
+      (then (i64.store (i32.const 64) (i64.const 0)))
+      (else (call $read_register (i64.const 0) (i64.const 64)))))
+  (func (export "increment")
+    (call $load)
+    (i64.store (i32.const 64) (i64.add (i64.load (i32.const 64)) (i64.const 1)))
+    (drop (call $storage_write (i64.const 7) (i64.const 0) (i64.const 8) (i64.const 64) (i64.const 1)))
+    (call $log_utf8 (i64.const 7) (i64.const 7))
+    (call $value_return (i64.const 8) (i64.const 64)))
+  (func (export "get") (call $load) (call $value_return (i64.const 8) (i64.const 64)))
+  (func (export "put")
+    (call $input (i64.const 0))
+    (drop (call $storage_write (i64.const -1) (i64.const 0) (i64.const -1) (i64.const 0) (i64.const 1))))
+  (func (export "forget") (drop (call $storage_remove (i64.const 7) (i64.const 0) (i64.const 0))))
+  (func (export "echo") (call $input (i64.const 0)) (call $value_return (i64.const -1) (i64.const 0)))
+  (func (export "signer") (call $signer_account_id (i64.const 0)) (call $value_return (i64.const -1) (i64.const 0)))
+  (func (export "height")
+    (i64.store (i32.const 64) (call $block_index)) (call $value_return (i64.const 8) (i64.const 64)))
+  (func (export "fail")
+    (drop (call $storage_write (i64.const 7) (i64.const 0) (i64.const 7) (i64.const 0) (i64.const 1)))
+    (call $input (i64.const 0))
+    (call $read_register (i64.const 0) (i64.const 64))
+    (call $panic_utf8 (call $register_len (i64.const 0)) (i64.const 64)))
+  (func (export "spin") (loop (br 0)))
+)
+"""
+COUNTER_WASM = bytes(wasmtime.wat2wasm(COUNTER_WAT))
