@@ -1,0 +1,132 @@
+"""What the backup service says about itself: health reasons, metrics, status."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sharekeeper.backup_service.service import BackupService
+from sharekeeper.domain.keyset import BackupId
+from sharekeeper.domain.protocol_state import running_part
+from sharekeeper.ops.report import Metric, Report, counter, gauge
+from sharekeeper.ops.status import (
+    STATUS_SCHEMA,
+    common_metrics,
+    fault_reasons,
+    faults_status,
+    network_status,
+    utc,
+    view_status,
+)
+from sharekeeper.ports import StoredBackup
+
+_NS: Final = 1_000_000_000
+
+
+def report_backup_service(service: BackupService, now_ns: int) -> Report:
+    """The report at wall time `now_ns`."""
+    current = _current(service)
+    reasons = _reasons(service, current)
+    return Report(
+        reasons=reasons,
+        metrics=_metrics(service, current, now_ns),
+        status=_status(service, current, reasons, now_ns),
+    )
+
+
+def _wanted(service: BackupService) -> BackupId | None:
+    """The backup the service must hold: that of the keyset in force, if its account is a participant."""
+    view, settings = service.watch.newest, service.settings
+    running = None if view is None else running_part(view.state)
+    if running is None or running.participants.find(settings.account_id) is None:
+        return None
+    return running.keyset.backup_id(settings.network, settings.account_id)
+
+
+def _current(service: BackupService) -> StoredBackup | None:
+    wanted = _wanted(service)
+    return next((backup for backup in service.held() if backup.backup_id == wanted), None)
+
+
+def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
+    reasons = fault_reasons(service.faults)
+    if service.watch.newest is None:
+        return [*reasons, "chain: no final block was seen yet"]
+    if service.watch.fresh() is None:
+        reasons.append("chain: the newest final block seen is stale")
+    if not service.registered:
+        reasons.append("registration: the contract does not have this backup service in force")
+    if _wanted(service) is not None and current is None:
+        reasons.append("backup: the keyset in force is not in the vault")
+    elif current is not None and service.verified_at_ns(current.backup_id) is None:
+        reasons.append("verification: the backup in force was not opened since the start")
+    return reasons
+
+
+def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) -> Sequence[Metric]:
+    held = service.held()
+    verified_at_ns = None if current is None else service.verified_at_ns(current.backup_id)
+    exchanges = {
+        (("purpose", purpose), ("result", result)): count
+        for (purpose, result), count in service.exchanges_total.items()
+    }
+    return [
+        *common_metrics(service.watch.newest, service.faults, now_ns),
+        gauge("sharekeeper_registered", "1 when the contract has this backup service in force.", service.registered),
+        gauge("sharekeeper_backups_held", "Backups in the vault.", len(held)),
+        gauge("sharekeeper_backup_current", "1 when the keyset in force is in the vault.", current is not None),
+        gauge(
+            "sharekeeper_epoch_held",
+            "Newest epoch in the vault.",
+            max((float(backup.keyset.epoch_id) for backup in held), default=None),
+        ),
+        gauge(
+            "sharekeeper_backup_age_seconds",
+            "Seconds since the backup of the keyset in force was stored.",
+            None if current is None else (now_ns - current.stored_at_ns) / _NS,
+        ),
+        gauge(
+            "sharekeeper_backup_verified_age_seconds",
+            "Seconds since the backup of the keyset in force was last opened.",
+            None if verified_at_ns is None else (now_ns - verified_at_ns) / _NS,
+        ),
+        counter("sharekeeper_exchanges_total", "Exchanges that ended, by purpose and result.", exchanges),
+    ]
+
+
+def _status(
+    service: BackupService, current: StoredBackup | None, reasons: Sequence[str], now_ns: int
+) -> dict[str, Any]:
+    settings = service.settings
+    return {
+        "schema": STATUS_SCHEMA,
+        "type": "backup_service_status",
+        "account_id": settings.account_id,
+        "tls_public_key": str(settings.own.tls_public_key),
+        "signer_public_key": str(settings.own.signer_key),
+        "network": network_status(settings.network),
+        "policy": settings.policy.value,
+        "healthy": not reasons,
+        "reasons": list(reasons),
+        **view_status(service.watch.newest, now_ns),
+        "registered": service.registered,
+        "current_backup": None if current is None else _backup(service, current),
+        "backups": [_backup(service, backup) for backup in service.held()],
+        "delivered_recovery_id": service.delivered,
+        "step": _step(service.step),
+        "faults": faults_status(service.faults),
+    }
+
+
+def _backup(service: BackupService, backup: StoredBackup) -> dict[str, Any]:
+    return {
+        "backup_id": backup.backup_id,
+        "epoch_id": backup.keyset.epoch_id,
+        "domains": len(backup.keyset.domains),
+        "keyset_digest": backup.digest,
+        "stored_at": utc(backup.stored_at_ns),
+        "verified_at": utc(service.verified_at_ns(backup.backup_id)),
+    }
+
+
+def _step(step: object) -> dict[str, Any]:
+    reason = getattr(step, "reason", None) or getattr(step, "message", None)
+    return {"name": type(step).__name__, "reason": reason}

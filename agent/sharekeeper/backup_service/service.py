@@ -1,0 +1,296 @@
+"""The backup service: watch final blocks, keep a backup of the keyset in force, hand it out when the contract says so.
+
+Each turn: look at the newest final block, decide one step from the state and from what the vault holds
+(`protocol/monitoring.py`, `protocol/onboarding.py`), and let the worker do exactly that. A decision that
+changes ends the action that rests on it. Nothing but the vault, the spent approvals and one small memory
+file survives a restart, and nothing else needs to.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sharekeeper.backup_service.exchanges import Exchanges
+from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.keyset import BackupId
+from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery
+from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
+from sharekeeper.ops.logs import log_event
+from sharekeeper.ports import Approval, ApprovalStore, ChainReader, Clock, Connect, ContractCaller, StoredBackup, Vault
+from sharekeeper.protocol.monitoring import (
+    Alarm,
+    ConfirmDelivery,
+    DestroyOlder,
+    FetchShares,
+    HandOut,
+    Holdings,
+    MonitoringStep,
+    Rest,
+    VerifyBackup,
+    decide_backup,
+)
+from sharekeeper.protocol.onboarding import (
+    BackupServiceOnboarding,
+    Onboarded,
+    OperatorNeeded,
+    RegisterBackupService,
+    Wait,
+    decide_backup_service_onboarding,
+    remember_backup_service,
+)
+from sharekeeper.protocol.policy import HandOutPolicy, HandOutRefused, decide_hand_out
+from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
+
+_LOG: Final = logging.getLogger(__name__)
+_INDEX_SECONDS: Final = 60.0
+"""The vault's index is read again at least this often, and after every action."""
+
+Step = MonitoringStep | Wait | OperatorNeeded | RegisterBackupService
+Action = FetchShares | HandOut | ConfirmDelivery | VerifyBackup | DestroyOlder | RegisterBackupService
+_ACTIONS: Final = (FetchShares, HandOut, ConfirmDelivery, VerifyBackup, DestroyOlder, RegisterBackupService)
+
+_TOPICS: Final[dict[type[Action], str]] = {
+    FetchShares: "backup",
+    HandOut: "hand-out",
+    ConfirmDelivery: "confirmation",
+    VerifyBackup: "verification",
+    DestroyOlder: "clean-up",
+    RegisterBackupService: "registration",
+}
+_PURPOSES: Final = {FetchShares: "backup", HandOut: "recovery"}
+
+VerifyVault = Callable[[], Awaitable[Sequence[str]]]
+"""Opens every backup; returns one sentence for each problem."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupServiceSettings:
+    """What the operator decided. Durations in seconds."""
+
+    account_id: AccountId
+    network: NetworkId
+    own: BackupServiceKeys
+    policy: HandOutPolicy
+    node_agent_port: int
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupServicePorts:
+    """What the service works with."""
+
+    chain: ChainReader
+    caller: ContractCaller
+    vault: Vault
+    verify_vault: VerifyVault
+    approvals: ApprovalStore
+    memory: Memory
+    connect: Connect
+    clock: Clock
+
+
+class BackupService:
+    """One operator's backup service; `run` until cancelled."""
+
+    def __init__(self, settings: BackupServiceSettings, ports: BackupServicePorts) -> None:
+        self.settings: Final = settings
+        self._ports = ports
+        self._clock = ports.clock
+        self._exchanges = Exchanges(
+            account_id=settings.account_id,
+            network=settings.network,
+            tls_key=settings.own.tls_public_key,
+            vault=ports.vault,
+            connect=ports.connect,
+            node_agent_port=settings.node_agent_port,
+        )
+        self.watch: Final = ChainWatch(ports.chain, ports.clock, floor=ports.memory.floor_height)
+        self.faults: Final = Faults(ports.clock)
+        self._worker = Worker(self._perform)
+        self._backoff = Backoff(ports.clock)
+        self._registered_in: ProtocolState | None = None
+        self._index: Sequence[StoredBackup] = ()
+        self._index_read_at: float | None = None
+        self._verified_at_ns: dict[BackupId, int] = {}
+        self._delivered: int | None = None
+        self.step: Step = Wait(reason="starting")
+        """What was decided last."""
+        self.exchanges_total: dict[tuple[str, str], int] = {}
+        """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Never returns. On cancellation the exchange under way is cut, and nothing is half-done."""
+        try:
+            while True:
+                await self.turn()
+                await self._worker.wait(self._clock, self.watch.pause_seconds)
+        finally:
+            await self._worker.stop()
+
+    async def turn(self) -> None:
+        """One look at the chain, one decision, and its action under way."""
+        try:
+            view = await self.watch.look()
+            self.faults.clear("chain")
+            self.step = await self._decide(view)
+        except SharekeeperError as error:
+            self.faults.note("chain" if isinstance(error, ChainFault) else "vault", error)
+            return
+        self._note_duty(self.step)
+        action = self.step if isinstance(self.step, _ACTIONS) else None
+        if action is not None and action != self._worker.basis and not self._backoff.due(action):
+            action = None
+        await self._worker.follow(action)
+
+    async def _decide(self, view: View) -> Step:
+        onboarding = await self._decide_onboarding(view)
+        if not isinstance(onboarding, Onboarded):
+            return onboarding
+        holdings = self._holdings()
+        self.faults.clear("vault")
+        return self._decide_monitoring(view, holdings)
+
+    def _decide_monitoring(self, view: View, holdings: Holdings) -> MonitoringStep:
+        return decide_backup(
+            state=view.state,
+            network=self.settings.network,
+            account_id=self.settings.account_id,
+            holdings=holdings,
+            now_ns=self._clock.wall_ns(),
+            grace_seconds=self.settings.grace_seconds,
+        )
+
+    async def _decide_onboarding(self, view: View) -> BackupServiceOnboarding:
+        """The account is viewed again whenever the state changed or an action failed, and until all is well."""
+        if self._registered_in == view.state:
+            return Onboarded(reason="this backup service is registered")
+        memory, own = self._ports.memory, self.settings.own
+        record = await self._ports.chain.account(self.settings.account_id, view.head)
+        history = remember_backup_service(memory.history, record=record, tls_key=own.tls_public_key)
+        if history != memory.history:
+            await memory.remember(history, view.head.height)
+        step = decide_backup_service_onboarding(record=record, own=own, history=history)
+        self._registered_in = view.state if isinstance(step, Onboarded) else None
+        return step
+
+    def _holdings(self) -> Holdings:
+        now = self._clock.monotonic()
+        if self._index_read_at is None or now - self._index_read_at >= _INDEX_SECONDS:
+            self._index, self._index_read_at = self._ports.vault.index(), now
+        return Holdings(
+            usable=self._index, verified_at_ns=tuple(self._verified_at_ns.items()), delivered=self._delivered
+        )
+
+    def _note_duty(self, step: Step) -> None:
+        if isinstance(step, Alarm | OperatorNeeded):
+            self.faults.note("duty", step.fault(step.message), alarm=True)
+        else:
+            self.faults.clear("duty")
+        if isinstance(step, Rest):
+            for topic in ("backup", "hand-out", "confirmation", "registration"):
+                self.faults.clear(topic)
+
+    # --- the actions ----------------------------------------------------------------------------
+
+    async def _perform(self, action: Action) -> None:
+        """The action is done, or its fault noted and its next try put off."""
+        topic = _TOPICS[type(action)]
+        result = "cancelled"
+        try:
+            await self._act(action)
+            result = "durable"
+            self.faults.clear(topic)
+        except SharekeeperError as error:
+            result = error.code
+            self.faults.note(topic, error)
+            self._backoff.failed(action, block_seconds=self.watch.pause_seconds)
+            self._registered_in = None
+        finally:
+            self._index_read_at = None
+            if (purpose := _PURPOSES.get(type(action))) is not None:
+                key = (purpose, result)
+                self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1
+
+    async def _act(self, action: Action) -> None:
+        match action:
+            case FetchShares():
+                await self._fetch(action)
+            case HandOut():
+                await self._hand_out(action)
+            case ConfirmDelivery(recovery_id=recovery_id):
+                await self._ports.caller.call("confirm_key_share_delivery", {"recovery_id": recovery_id})
+                log_event(_LOG, logging.INFO, "delivery confirmed to the contract", recovery_id=recovery_id)
+            case VerifyBackup():
+                await self._verify()
+            case DestroyOlder(current=current):
+                for gone in await self._ports.vault.destroy_older(current):
+                    log_event(_LOG, logging.INFO, "older backup destroyed", backup_id=gone)
+            case RegisterBackupService(tls_public_key=key):
+                await self._ports.caller.call(
+                    "register_backup_service", {"backup_service_info": {"public_key": str(key)}}
+                )
+                log_event(_LOG, logging.INFO, "registered with the contract", tls_public_key=str(key))
+
+    async def _fetch(self, step: FetchShares) -> None:
+        stored = await self._exchanges.fetch(step)
+        self._verified_at_ns[stored.backup_id] = self._clock.wall_ns()
+        log_event(_LOG, logging.INFO, "backup is durable", epoch=stored.keyset.epoch_id, backup_id=stored.backup_id)
+
+    async def _hand_out(self, step: HandOut) -> None:
+        recovery = step.recovery
+        self._allowed(recovery)
+
+        async def release() -> None:
+            view = await self.watch.look()
+            if self._decide_monitoring(view, self._holdings()) != step:
+                raise PinChanged(f"recovery {recovery.recovery_id} changed before a share left")
+            approval = self._allowed(recovery)
+            if approval is not None:
+                await self._ports.approvals.spend(approval, recovery.recovery_id)
+
+        await self._exchanges.hand_out(step, release)
+        self._delivered = recovery.recovery_id
+        log_event(_LOG, logging.INFO, "shares are durable at the recovering node", recovery_id=recovery.recovery_id)
+
+    def _allowed(self, recovery: Recovery) -> Approval | None:
+        """The approval to spend, or None where none is needed. Raises `PolicyRefused`."""
+        verdict = decide_hand_out(
+            policy=self.settings.policy,
+            network=self.settings.network,
+            recovery=recovery,
+            approvals=self._ports.approvals.pending(),
+            now_ns=self._clock.wall_ns(),
+        )
+        if isinstance(verdict, HandOutRefused):
+            raise PolicyRefused(verdict.reason)
+        return verdict.approval
+
+    async def _verify(self) -> None:
+        problems = await self._ports.verify_vault()
+        now_ns = self._clock.wall_ns()
+        self._verified_at_ns = {backup.backup_id: now_ns for backup in self._ports.vault.index()}
+        if problems:
+            raise VaultCorrupt("; ".join(problems))
+
+    # --- what others may know -------------------------------------------------------------------
+
+    @property
+    def registered(self) -> bool:
+        """The contract has this service's keys in force, as of the newest view."""
+        return self._registered_in is not None
+
+    def held(self) -> Sequence[StoredBackup]:
+        """The usable backups, as last read."""
+        return self._index
+
+    def verified_at_ns(self, backup_id: BackupId) -> int | None:
+        """When this process last saw that backup open (wall time), or None."""
+        return self._verified_at_ns.get(backup_id)
+
+    @property
+    def delivered(self) -> int | None:
+        """The recovery whose durable receipt this process holds, or None."""
+        return self._delivered
