@@ -1,0 +1,1 @@
+"""The MPC contract: pure rules (logic.py and what it imports) and the thin module that NEAR calls (contract.py)."""

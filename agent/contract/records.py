@@ -1,0 +1,212 @@
+"""What the contract stores: one storage key per entity, each a JSON text.
+
+| storage key        | entity                                                             |
+|--------------------|--------------------------------------------------------------------|
+| header             | protocol state, threshold, counters, keyset digest, configuration  |
+| participants       | [account, participant id] in the order of the participant set      |
+| prospective        | accounts with a candidate that are no participants                 |
+| account/<account>  | its key pairs, cooldown, waiver votes                              |
+| key/<key>          | what this signer or TLS key stands for, for ever                   |
+| domain/<n>         | domain n of the keyset: registry entry, line break, keyset entry   |
+| recovery           | the Recovery in progress                                           |
+| requests           | open signature requests: [id, height at which it expires]          |
+| request/<slot>     | a signature request, slot = id modulo the number remembered        |
+"""
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from contract.codec import Json
+
+    class Store(Protocol):
+        """Storage as NEAR offers it: texts under keys."""
+
+        def get(self, key: str) -> str | None: ...
+        def set(self, key: str, value: str) -> None: ...
+        def remove(self, key: str) -> None: ...
+
+
+NODE = "node"
+BACKUP_SERVICE = "backup-service"
+SIGNER = "signer"
+TLS = "tls"
+
+
+def load(store: "Store", key: str) -> "Any":  # noqa: ANN401 - each reader knows the shape of what it wrote
+    """The value under `key`, or None."""
+    stored = store.get(key)
+    return None if stored is None else json.loads(stored)
+
+
+def save(store: "Store", key: str, value: "Json") -> None:
+    store.set(key, json.dumps(value))
+
+
+class Pair:
+    """The two keys of one machine and, for a node, its url."""
+
+    def __init__(self, signer: str, tls: str, url: str = "") -> None:
+        self.signer = signer
+        self.tls = tls
+        self.url = url
+
+
+def pair_from(stored: "list[str] | None") -> Pair | None:
+    return None if stored is None else Pair(stored[0], stored[1], stored[2])
+
+
+def pair_to(pair: Pair | None) -> "list[str] | None":
+    return None if pair is None else [pair.signer, pair.tls, pair.url]
+
+
+class Header:
+    """Everything every call looks at. `state` is what is stored; an expired Recovery still reads Recovery here."""
+
+    def __init__(self, store: "Store", not_initialized: str) -> None:
+        self.loaded = store.get("header")
+        stored = {} if self.loaded is None else json.loads(self.loaded)
+        self.state: str = stored.get("state", not_initialized)
+        self.threshold: int = stored.get("threshold", 0)
+        self.next_participant_id: int = stored.get("next_participant_id", 0)
+        self.epoch_id: int = stored.get("epoch_id", 0)
+        self.keyset_digest: str = stored.get("keyset_digest", "")
+        self.domain_ids: list[int] = stored.get("domain_ids", [])
+        self.next_domain_id: int = stored.get("next_domain_id", 0)
+        self.last_recovery_id: int = stored.get("last_recovery_id", 0)
+        self.last_request_id: int = stored.get("last_request_id", 0)
+        self.config: dict[str, int] = stored.get("config", {})
+
+    def save(self, store: "Store") -> None:
+        """Written only when it changed, since a write costs more than anything else a call does."""
+        stored = json.dumps(
+            {
+                "state": self.state,
+                "threshold": self.threshold,
+                "next_participant_id": self.next_participant_id,
+                "epoch_id": self.epoch_id,
+                "keyset_digest": self.keyset_digest,
+                "domain_ids": self.domain_ids,
+                "next_domain_id": self.next_domain_id,
+                "last_recovery_id": self.last_recovery_id,
+                "last_request_id": self.last_request_id,
+                "config": self.config,
+            }
+        )
+        if stored != self.loaded:
+            store.set("header", stored)
+
+
+class Account:
+    """One account's machines. An account never seen before is one without any."""
+
+    def __init__(self, store: "Store", account_id: str) -> None:
+        stored = load(store, f"account/{account_id}") or {}
+        self.account_id = account_id
+        self.participant_id: int | None = stored.get("participant_id")
+        self.node = pair_from(stored.get("node"))
+        self.candidate = pair_from(stored.get("candidate"))
+        self.backup_service = pair_from(stored.get("backup_service"))
+        self.cooldown_until: int = stored.get("cooldown_until", 0)
+        self.waived_by: list[str] = stored.get("waived_by", [])
+        self.pairs_recorded: int = stored.get("pairs_recorded", 0)
+
+    def save(self, store: "Store") -> None:
+        save(
+            store,
+            f"account/{self.account_id}",
+            {
+                "participant_id": self.participant_id,
+                "node": pair_to(self.node),
+                "candidate": pair_to(self.candidate),
+                "backup_service": pair_to(self.backup_service),
+                "cooldown_until": self.cooldown_until,
+                "waived_by": self.waived_by,
+                "pairs_recorded": self.pairs_recorded,
+            },
+        )
+
+    def is_participant(self) -> bool:
+        return self.participant_id is not None
+
+    def begin_cooldown(self, height: int, config: dict[str, int]) -> None:
+        """The account waits from `height` on; waiver votes of an earlier wait no longer count."""
+        self.cooldown_until = height + config["recovery_cooldown_blocks"]
+        self.waived_by = []
+
+
+class KeyRecord:
+    """What a key was first used for; never changed, never removed."""
+
+    def __init__(self, account_id: str, role: str, kind: str, partner: str) -> None:
+        self.account_id = account_id
+        self.role = role
+        self.kind = kind
+        self.partner = partner
+
+
+def key_record(store: "Store", key: str) -> KeyRecord | None:
+    stored = load(store, f"key/{key}")
+    return None if stored is None else KeyRecord(stored[0], stored[1], stored[2], stored[3])
+
+
+def record_pair(store: "Store", account_id: str, role: str, pair: Pair) -> None:
+    save(store, f"key/{pair.signer}", [account_id, role, SIGNER, pair.tls])
+    save(store, f"key/{pair.tls}", [account_id, role, TLS, pair.signer])
+
+
+class Recovery:
+    """The Recovery in progress; heights in blocks."""
+
+    def __init__(self, recovery_id: int, account_id: str, pair: Pair, started_in: int, expires_on: int) -> None:
+        self.recovery_id = recovery_id
+        self.account_id = account_id
+        self.pair = pair
+        self.started_in = started_in
+        self.expires_on = expires_on
+        self.shares_confirmed = False
+        self.cancel_votes: list[str] = []
+
+    def save(self, store: "Store") -> None:
+        save(
+            store,
+            "recovery",
+            {
+                "recovery_id": self.recovery_id,
+                "account_id": self.account_id,
+                "pair": pair_to(self.pair),
+                "started_in": self.started_in,
+                "expires_on": self.expires_on,
+                "shares_confirmed": self.shares_confirmed,
+                "cancel_votes": self.cancel_votes,
+            },
+        )
+
+
+def load_recovery(store: "Store") -> Recovery | None:
+    stored = load(store, "recovery")
+    if stored is None:
+        return None
+    signer, tls, url = stored["pair"]
+    pair = Pair(signer, tls, url)
+    recovery = Recovery(stored["recovery_id"], stored["account_id"], pair, stored["started_in"], stored["expires_on"])
+    recovery.shares_confirmed = stored["shares_confirmed"]
+    recovery.cancel_votes = stored["cancel_votes"]
+    return recovery
+
+
+def participants(store: "Store") -> "list[list[Any]]":
+    """[account, participant id] in the order of the participant set."""
+    return load(store, "participants") or []
+
+
+def prospective_accounts(store: "Store") -> list[str]:
+    return load(store, "prospective") or []
+
+
+def votes_of_participants(store: "Store", votes: list[str]) -> int:
+    """How many of `votes` are by accounts that are participants now."""
+    current = [entry[0] for entry in participants(store)]
+    return len([account_id for account_id in votes if account_id in current])

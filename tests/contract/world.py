@@ -1,0 +1,132 @@
+"""The network the contract tests play in: accounts, keys by name, and the arguments of the calls.
+
+Keys are named and derived from their names, so a layer that must really sign finds the private key by the same name.
+"""
+
+import hashlib
+
+import base58
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+CONTRACT = "mpc.test.near"
+ALICE = "alice.test.near"
+BOB = "bob.test.near"
+CAROL = "carol.test.near"
+ERIN = "erin.test.near"  # no participant
+MALLORY = "mallory.test.near"  # no participant
+
+PARTICIPANTS = (ALICE, BOB, CAROL)
+THRESHOLD = 2
+CONFIG = {
+    "recovery_timeout_blocks": 100,
+    "recovery_cooldown_blocks": 1000,
+    "request_timeout_blocks": 20,
+    "max_prospective_accounts": 2,
+}
+EPOCH = 5
+CAITSITH_DOMAIN = 0
+FROST_DOMAIN = 3
+PAYLOAD = b"a message to sign"
+
+
+def private_key(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def raw_key(name: str) -> bytes:
+    return private_key(name).public_key().public_bytes_raw()
+
+
+def key(name: str) -> str:
+    """The public key string of the key of this name."""
+    return "ed25519:" + base58.b58encode(raw_key(name)).decode()
+
+
+def url(name: str) -> str:
+    return f"http://{name.split('.', maxsplit=1)[0]}.example:8090"
+
+
+def info(tls: str, address: str = "http://new.example:8090") -> dict[str, str]:
+    """A participant info with the TLS key of the name `tls`."""
+    return {"url": address, "tls_public_key": key(tls)}
+
+
+def node_signer(account: str) -> str:
+    """The name of the access key of the node in force at the start."""
+    return f"{account} node access key"
+
+
+def node_tls(account: str) -> str:
+    return f"{account} node TLS key"
+
+
+def network_secret() -> Ed25519PrivateKey:
+    return private_key("the network's Frost key")
+
+
+def domains() -> dict:
+    return {
+        "domains": [
+            {"id": CAITSITH_DOMAIN, "protocol": "CaitSith", "reconstruction_threshold": 2, "purpose": "Sign"},
+            {"id": FROST_DOMAIN, "protocol": "Frost", "reconstruction_threshold": 2, "purpose": "Sign"},
+        ],
+        "next_domain_id": 4,
+    }
+
+
+def keyset() -> dict:
+    point = raw_key("the network's Frost key")
+    secp256k1 = "secp256k1:" + base58.b58encode(hashlib.sha512(b"a secp256k1 key").digest()).decode()
+    ed25519 = {"near_public_key_compressed": key("the network's Frost key"), "edwards_point": list(point)}
+    return {
+        "epoch_id": EPOCH,
+        "domains": [
+            {"domain_id": CAITSITH_DOMAIN, "key": {"Secp256k1": {"near_public_key": secp256k1}}, "attempt": 240},
+            {"domain_id": FROST_DOMAIN, "key": {"Ed25519": ed25519}, "attempt": 0},
+        ],
+    }
+
+
+def keyset_digest() -> str:
+    """The digest of docs/contract.md, computed here by a second implementation."""
+    caitsith, frost = keyset()["domains"]
+    lines = [
+        "sharekeeper-keyset-v1",
+        str(EPOCH),
+        f"{CAITSITH_DOMAIN}:240:{caitsith['key']['Secp256k1']['near_public_key']}",
+        f"{FROST_DOMAIN}:0:{frost['key']['Ed25519']['near_public_key_compressed']}",
+    ]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def participants() -> dict:
+    entries = [[name, 3 * index, info(node_tls(name), url(name))] for index, name in enumerate(PARTICIPANTS)]
+    return {"next_id": 7, "participants": entries}
+
+
+def init_arguments() -> dict:
+    return {
+        "parameters": {"participants": participants(), "threshold": THRESHOLD},
+        "domains": domains(),
+        "keyset": keyset(),
+        "signer_keys": {name: key(node_signer(name)) for name in PARTICIPANTS},
+        "config": CONFIG,
+    }
+
+
+def recovery_arguments(account: str, tls: str, *, valid_until: int = 10**6, in_force: str | None = None) -> dict:
+    """Arguments of submit_participant_recovery_info for a machine with the TLS key of the name `tls`."""
+    return {
+        "participant_info": info(tls),
+        "expected_tls_key": key(in_force or node_tls(account)),
+        "expected_keyset": keyset_digest(),
+        "valid_until_block": valid_until,
+    }
+
+
+def sign_arguments(domain_id: int = FROST_DOMAIN, payload: bytes = PAYLOAD) -> dict:
+    return {"request": {"domain_id": domain_id, "payload": payload.hex()}}
+
+
+def signature(payload: bytes = PAYLOAD) -> str:
+    return network_secret().sign(payload).hex()
