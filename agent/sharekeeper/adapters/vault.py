@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sharekeeper.adapters.durable_file import read_file, remove_tree, sync_directory, write_file
+from sharekeeper.adapters.durable_file import clean, read_file, remove_tree, sync_directory, write_file
 from sharekeeper.adapters.vault_manifest import EntryName, EntryRef, Head, Manifest
 from sharekeeper.adapters.vault_reader import MANIFEST_FILE, EntryFault, Finding, Problem, VaultReport
 from sharekeeper.adapters.vault_writer import VaultWriter
@@ -16,7 +16,7 @@ from sharekeeper.errors import ChainContradiction, SharesRefused, VaultCorrupt
 from sharekeeper.ports import StoredBackup, Vault
 from sharekeeper.protocol.codec import boolean, canonical_json, integer, parse_json
 
-VERIFIED_FILES: Final = {False: "vault-verified.json", True: "vault-verified-deep.json"}
+VERIFIED_FILES: Final = {False: "verified.json", True: "verified-deep.json"}
 _MAX_VERIFIED_BYTES: Final = 4096
 _QUARANTINED: Final = (Problem.NOT_AUTHENTIC, Problem.DAMAGED, Problem.UNEXPECTED)
 
@@ -93,7 +93,7 @@ class AgeVault(VaultWriter, Vault):
             raise SharesRefused(
                 f"the vault holds other shares of keyset {ref.name}; nothing was changed: one of the two copies is wrong"
             )
-        for path in (self._keysets, self._state_dir):
+        for path in (self._keysets, self._records):
             sync_directory(path, what="vault directory", disk=self._disk)
         return manifest.backup
 
@@ -123,6 +123,7 @@ class AgeVault(VaultWriter, Vault):
 
     def _empty_quarantine(self, kept: EntryName) -> None:
         """What was put aside may hold shares of an older keyset: it goes when they go."""
+        clean(self._quarantine, disk=self._disk)
         stem = str(replace(kept, number=None))
         for path in sorted(self._quarantine.iterdir()):
             if not path.name.startswith(stem):
@@ -152,7 +153,7 @@ class AgeVault(VaultWriter, Vault):
 
     def last_verification(self, *, deep: bool) -> LastVerification | None:
         """The newest remembered verification that was `deep` or not, or None. Raises `VaultCorrupt`."""
-        path = self._state_dir / VERIFIED_FILES[deep]
+        path = self._records / VERIFIED_FILES[deep]
         try:
             content = parse_json(read_file(path, limit=_MAX_VERIFIED_BYTES))
             return LastVerification(
@@ -170,7 +171,7 @@ class AgeVault(VaultWriter, Vault):
 
     def _remember(self, report: VaultReport) -> None:
         content = {"at_ns": report.at_ns, "ok": report.ok, "entries": len(report.findings)}
-        path = self._state_dir / VERIFIED_FILES[report.deep]
+        path = self._records / VERIFIED_FILES[report.deep]
         write_file(path, canonical_json(content) + b"\n", what="verification record", disk=self._disk)
 
     def _quarantine_damaged(self, problems: tuple[Finding, ...]) -> None:

@@ -45,7 +45,8 @@ from sharekeeper.spec import MAX_VAULT_FILE_BYTES, VAULT_FORMAT
 
 SHARES_FILE: Final = "shares.age"
 MANIFEST_FILE: Final = "manifest.json"
-HEAD_FILE: Final = "vault-head.json"
+HEAD_FILE: Final = "head.json"
+JOURNAL_FILE: Final = "journal.jsonl"
 _TRIES: Final = 50
 T = TypeVar("T")
 
@@ -123,7 +124,8 @@ class VaultReader:
     ) -> None:
         self.directory = directory
         self._keysets = directory / "keysets"
-        self._head_path = state_dir / HEAD_FILE
+        self._records = state_dir / "vault"
+        self._head_path = self._records / HEAD_FILE
         self._owner = owner
         self._identity = identity
         self._public_key = signing_public_key
@@ -172,7 +174,7 @@ class VaultReader:
 
     def _fresh_head(self) -> Head:
         """The head of a vault that was never used. One that was and lost its head record is an alarm."""
-        if self._names() or (self.directory / "journal.jsonl").exists():
+        if self._names() or (self.directory / JOURNAL_FILE).exists():
             raise VaultCorrupt(f"vault: head record {self._head_path} is missing and the vault is not empty; {_ADOPT}")
         return Head(owner=self._owner)
 

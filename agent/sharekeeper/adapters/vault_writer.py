@@ -38,6 +38,7 @@ from sharekeeper.adapters.vault_manifest import (
     encode_manifest,
 )
 from sharekeeper.adapters.vault_reader import (
+    JOURNAL_FILE,
     MANIFEST_FILE,
     SHARES_FILE,
     EntryFault,
@@ -78,7 +79,7 @@ class VaultWriter(VaultReader):
 
         Args:
             directory: the vault.
-            state_dir: outside the vault; the head record lies there, and must not be restored with the vault.
+            state_dir: outside the vault; its directory `vault` holds the head record and the verification records.
             network: chain and contract of the backups.
             account_id: whose shares they are.
             recipients: age recipients, at least two, the service's own among them.
@@ -98,7 +99,6 @@ class VaultWriter(VaultReader):
             identity=identity,
             signing_public_key=signing_key.public_raw,
         )
-        self._state_dir = state_dir
         self._own_recipient = recipient_of(identity)
         self._recipients = self._checked(recipients)
         self._signing_key = signing_key
@@ -139,7 +139,7 @@ class VaultWriter(VaultReader):
 
     def _take_lock(self) -> None:
         """The lock is held, the directories are there and owner-only, and no leftover is in them."""
-        directories = (self._state_dir, self.directory, self._keysets, self._quarantine)
+        directories = (self._records, self.directory, self._keysets, self._quarantine)
         for path in directories:
             ensure_directory(path, what="vault directory", disk=self._disk)
         lock = FileLock.take(self.directory / "lock", what="the vault's lock")
@@ -233,6 +233,7 @@ class VaultWriter(VaultReader):
         for ref in head.leaving:
             remove_tree(self._path(ref.name), what=_ENTRY, disk=self._disk)
             self._journal("destroyed", ref)
+        clean(self._keysets, disk=self._disk)
         return self._write_head(replace(head, leaving=()))
 
     def _settled(self) -> Head:
@@ -299,4 +300,4 @@ class VaultWriter(VaultReader):
             "detail": detail,
         }
         known = {name: value for name, value in facts.items() if value is not None}
-        append_line(self.directory / "journal.jsonl", canonical_json(known), what="vault journal", disk=self._disk)
+        append_line(self.directory / JOURNAL_FILE, canonical_json(known), what="vault journal", disk=self._disk)
