@@ -30,6 +30,7 @@ class Mark:
         start: seconds since 1970, UTC.
         end: the same; equal to `start` for a phase.
         ok: whether the task did what the playbook expects.
+        exit_status: of what it ran.
         command: the words it ran.
         facts: the JSON object it printed.
         message: why it failed, empty if it did not.
@@ -41,6 +42,7 @@ class Mark:
     end: float
     host: str = ""
     ok: bool = True
+    exit_status: int = 0
     command: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""
@@ -94,6 +96,7 @@ def _mark(value: Mapping[str, Any]) -> Mark:
         end=float(value.get("end", value["start"])),
         host=str(value.get("host", "")),
         ok=bool(value.get("ok", True)),
+        exit_status=int(value.get("exit_status", 0)),
         command=tuple(map(str, [command] if isinstance(command, str) else command)),
         facts=dict(value.get("facts", {})),
         message=str(value.get("message", "")),

@@ -7,6 +7,7 @@ verified here, recoveries are read from the chain's history, and a missing mark 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -232,15 +233,19 @@ def _loss(marks: tuple[Mark, ...]) -> Moment:
 
 
 def _impossible(mark: Mark) -> Moment:
-    if mark.fact("exit_status", int) != NOBODY_ANSWERED_EXIT:
+    if mark.exit_status != NOBODY_ANSWERED_EXIT:
         raise MarksInvalid("after the loss, the signature request did not end unanswered")
     return Moment(title="Nobody signs: a request ends unanswered", at=mark.end)
 
 
 def _backup(mark: Mark) -> tuple[str, _Backup]:
-    return mark.fact("account_id", str), _Backup(
-        epoch_id=mark.fact("epoch_id", int), verified_at=mark.fact("verified_at", float)
-    )
+    """From `sharekeeper backup-service status --json`: the backup of the keyset in force, and when it last opened."""
+    account_id, held = mark.fact("account_id", str), mark.facts.get("current_backup")
+    try:
+        verified_at = datetime.fromisoformat(held["verified_at"]).timestamp()
+        return account_id, _Backup(epoch_id=int(held["epoch_id"]), verified_at=verified_at)
+    except (TypeError, KeyError, ValueError):
+        raise MarksInvalid(f"{account_id} had no verified backup of the keyset in force at the loss") from None
 
 
 def _recoveries(mark: Mark, loss: Moment | None, backups: Mapping[str, _Backup]) -> Iterator[OperatorRecovery]:

@@ -97,6 +97,7 @@ class CallbackModule(CallbackBase):
                 "start": self._started.get((host, result.task._uuid), self._began),  # noqa: SLF001
                 "end": time.time(),
                 "ok": ok,
+                "exit_status": answer.get("rc", 0),
                 "command": answer.get("cmd", []),
                 "facts": _facts(answer.get("stdout")),
                 "message": "" if ok else _reason(answer),

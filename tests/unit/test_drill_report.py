@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -52,7 +53,8 @@ def history(accounts=ACCOUNTS):
 
 
 def backup(account_id, verified_at=LOSS - 7, epoch_id=5):
-    facts = {"account_id": account_id, "epoch_id": epoch_id, "verified_at": verified_at}
+    held = {"epoch_id": epoch_id, "verified_at": datetime.fromtimestamp(verified_at, UTC).isoformat()}
+    facts = {"account_id": account_id, "current_backup": held}
     return Mark(name="backup_status", task="Ask", start=LOSS - 2, end=LOSS - 1, host=f"{account_id}_b", facts=facts)
 
 
@@ -68,7 +70,7 @@ def drill_marks():
         Mark(name="play", task="Lose everything", start=LOSS - 1, end=LOSS - 1),
         step("loss", LOSS, LOSS + 1),
         step("loss", LOSS + 0.2, LOSS + 1.5),
-        step("sign_impossible", LOSS + 2, LOSS + 6, facts={"exit_status": 4}),
+        step("sign_impossible", LOSS + 2, LOSS + 6, exit_status=4),
         step("provision", LOSS + 6, LOSS + 8),
         step("history", LOSS + 30, LOSS + 31, facts={"transitions": history()}),
         signing("sign_after", "good evening", LOSS + 40),
@@ -140,7 +142,7 @@ def test_another_public_key_fails_the_drill():
 
 
 def test_an_answered_request_after_the_loss_fails_the_drill():
-    report = built(replaced("sign_impossible", step("sign_impossible", LOSS, LOSS + 1, facts={"exit_status": 0})))
+    report = built(replaced("sign_impossible", step("sign_impossible", LOSS, LOSS + 1, exit_status=0)))
     assert any("did not end unanswered" in finding for finding in report.findings)
 
 
@@ -160,6 +162,13 @@ def test_a_backup_of_an_older_epoch_fails_the_drill():
     report = built(marks)
     assert report.rpo_epochs == 2
     assert report.findings == ("alice.test.near's backup was 2 epochs behind at the loss",)
+
+
+@pytest.mark.parametrize("held", [None, {"epoch_id": 5, "verified_at": None}])
+def test_an_operator_without_a_verified_backup_at_the_loss_fails_the_drill(held):
+    mark = dataclasses.replace(backup(ACCOUNTS[0]), facts={"account_id": ACCOUNTS[0], "current_backup": held})
+    report = built([mark if one.host == mark.host else one for one in drill_marks()])
+    assert "alice.test.near had no verified backup of the keyset in force at the loss" in report.findings
 
 
 def test_the_json_form_has_schema_type_and_the_facts():

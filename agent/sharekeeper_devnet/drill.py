@@ -1,0 +1,275 @@
+"""The drill: a total loss of a local MPC network and the way back, and its report.
+
+    python -m sharekeeper_devnet.drill [--playbook FILE] [--sweep] [words for ansible-playbook ...]
+
+Everything is written below SHAREKEEPER_RUN (default: `run` in the checkout). However the drill ends, no process
+of it is left: INT, TERM and HUP become INT for Ansible, whose `always:` does not run on any of them, and then
+every daemon is stopped by its pid file. After KILL the next drill does that before it starts.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Final, Self
+
+from sharekeeper.errors import AlreadyRunning, ConfigInvalid, HostFault, SharekeeperError, StoreFailed
+from sharekeeper_devnet.drill_marks import Mark, MarksInvalid, read_marks
+from sharekeeper_devnet.drill_page import report_html, report_text
+from sharekeeper_devnet.drill_report import Report, Verdict, build_report, report_json
+from sharekeeper_devnet.supervise import sweep
+
+FAILED_EXIT: Final = 1
+"""Exit status of a drill whose report says `failed`, unless Ansible or a signal gave another one."""
+
+_LOCK: Final = ".drill.lock"
+_GRACE_SECONDS: Final = 5.0
+_LEFTOVER_SECONDS: Final = 20.0
+_PR_SET_PDEATHSIG: Final = 1
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TOOLS: Final = ("sharekeeper", "ansible-core", "aiohttp", "cryptography", "py-near", "pyrage", "wasmtime")
+
+
+class Drill:
+    """One drill below one run directory."""
+
+    def __init__(self, checkout: Path, run_directory: Path) -> None:
+        self.checkout = checkout
+        self.run_directory = run_directory
+        self.report_directory = run_directory / "report"
+        self._marks = self.report_directory / "marks.jsonl"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[int]:
+        """This process alone works below the run directory; yields the lock's descriptor.
+
+        Ansible inherits the lock, so what a killed drill left running keeps it until it has ended itself.
+
+        Raises:
+            AlreadyRunning: another drill works there.
+            ConfigInvalid: the directory holds other things than a drill's.
+            StoreFailed: it cannot be written.
+        """
+        self._claim()
+        try:
+            lock = os.open(self.run_directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFailed(f"{self.run_directory} cannot be used: {error.strerror}; {_OTHER_DIRECTORY}") from None
+        try:
+            self._lock(lock)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def clear(self) -> None:
+        """Nothing of an earlier drill runs, and its machines and report are gone."""
+        sweep(self.run_directory, grace_seconds=_GRACE_SECONDS)
+        for entry in self.run_directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+        self.report_directory.mkdir(mode=0o700)
+
+    def play(self, playbook: Path, words: Sequence[str], lock: int, relay: "_Relay") -> int:
+        """Runs the playbook to its end; no daemon runs afterwards. Returns its exit status, 128 + n after signal n."""
+        try:
+            process = subprocess.Popen(  # noqa: S603  # our own playbook
+                [sys.executable, "-m", "ansible", "playbook", str(playbook), *words],
+                cwd=self.checkout,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
+                pass_fds=(lock,),
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  # this process has one thread
+            )
+            with relay.to(process):
+                status = process.wait()
+        finally:
+            sweep(self.run_directory, grace_seconds=_GRACE_SECONDS)
+        return 128 + relay.received if relay.received else status
+
+    def report(self, drill_id: str, status: int) -> Report:
+        """Writes report.json, report.html and report.txt; returns the report."""
+        failure = None if status == 0 else f"the playbook did not come to its end (exit status {status})"
+        marks: tuple[Mark, ...] = ()
+        try:
+            marks = read_marks(self._marks)
+        except FileNotFoundError:
+            failure = failure or "the playbook left no marks"
+        except MarksInvalid as error:
+            failure = str(error)
+        report = build_report(marks, drill_id=drill_id, versions=tool_versions(), failure=failure)
+        for name, text in (
+            ("report.json", report_json(report)),
+            ("report.html", report_html(report)),
+            ("report.txt", report_text(report)),
+        ):
+            (self.report_directory / name).write_text(text, encoding="utf-8")
+        return report
+
+    def _claim(self) -> None:
+        try:
+            self.run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ours = (self.run_directory / _LOCK).exists()
+            foreign = [entry.name for entry in self.run_directory.iterdir() if entry.is_dir()]
+        except OSError as error:
+            raise StoreFailed(f"{self.run_directory} cannot be used: {error.strerror}; {_OTHER_DIRECTORY}") from None
+        if foreign and not ours:
+            raise ConfigInvalid(
+                f"{self.run_directory} holds other things than a drill ({min(foreign)}); {_OTHER_DIRECTORY}"
+            )
+
+    def _lock(self, lock: int) -> None:
+        end = time.monotonic() + _LEFTOVER_SECONDS
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(lock, 20, 0).decode()
+            if holder.isdecimal() and Path("/proc", holder).exists():
+                raise AlreadyRunning(
+                    f"another drill (process {holder}) works in {self.run_directory}; wait for its end, or "
+                    f"{_OTHER_DIRECTORY}"
+                )
+            if time.monotonic() > end:
+                raise AlreadyRunning(f"the rest of a killed drill still works in {self.run_directory}; end it first")
+            time.sleep(0.1)
+
+    def _environment(self) -> dict[str, str]:
+        scratch = self.run_directory / ".ansible"
+        return {
+            **os.environ,
+            "LC_ALL": "C.UTF-8",  # Ansible refuses a locale that is not UTF-8
+            "SHAREKEEPER_RUN": str(self.run_directory),
+            "SHAREKEEPER_DRILL_MARKS": str(self._marks),
+            "ANSIBLE_CONFIG": str(self.checkout / "ansible.cfg"),
+            "ANSIBLE_HOME": str(scratch),
+            "ANSIBLE_LOCAL_TEMP": str(scratch / "tmp"),
+            "ANSIBLE_STDOUT_CALLBACK": "drill",
+            "ANSIBLE_LOG_PATH": str(self.report_directory / "drill.log"),
+            "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
+        }
+
+
+_OTHER_DIRECTORY: Final = "name another directory in SHAREKEEPER_RUN"
+
+
+class _Relay:
+    """Turns INT, TERM and HUP into INT for Ansible while it runs; signals ignored at the start (nohup) stay so."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._target: subprocess.Popen[bytes] | None = None
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def __enter__(self) -> Self:
+        for number, handler in self._before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def to(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """`process` gets what comes, and what came before."""
+        self._target = process
+        if self.received:
+            process.send_signal(signal.SIGINT)
+        yield
+        self._target = None
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self.received = self.received or number
+        if self._target is not None:
+            self._target.send_signal(signal.SIGINT)
+
+
+def _end_with_parent() -> None:
+    """In Ansible's process, before it is Ansible: INT works, and comes when this drill is killed."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def tool_versions() -> dict[str, str]:
+    """Names and versions of what a drill depends on."""
+    system = {"Python": platform.python_version(), platform.system(): platform.release()}
+    return {name: version for name in _TOOLS if (version := _version(name))} | system
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _checkout() -> Path:
+    """The directory that holds playbooks and roles. Raises `ConfigInvalid`."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / "playbooks").is_dir():
+        raise ConfigInvalid("a drill runs from a checkout of the project, which holds playbooks and roles")
+    return checkout
+
+
+def _parse(arguments: Sequence[str] | None, checkout: Path) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="drill", description="Lose every node of a local network and recover it.")
+    parser.add_argument("--playbook", type=Path, default=checkout / "playbooks" / "drill.yml")
+    parser.add_argument("--sweep", action="store_true", help="only stop what an earlier drill left running")
+    return parser.parse_known_args(arguments)
+
+
+def _perform(arguments: Sequence[str] | None) -> int:
+    checkout = _checkout()
+    options, words = _parse(arguments, checkout)
+    drill = Drill(checkout, Path(os.environ.get("SHAREKEEPER_RUN") or checkout / "run").absolute())
+    if options.sweep and not drill.run_directory.is_dir():
+        return 0
+    with drill.held() as lock, _Relay() as relay:
+        if options.sweep:
+            sweep(drill.run_directory, grace_seconds=_GRACE_SECONDS)
+            return 0
+        drill.clear()
+        drill_id = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        status = drill.play(options.playbook.absolute(), words, lock, relay)
+        report = drill.report(drill_id, status)
+    _say(f"\n{report_text(report)}\nReport: {drill.report_directory}/report.html (and .json, .txt)")
+    _say(f"Logs:   {drill.report_directory}/drill.log and {drill.run_directory}/*/processes/*.log")
+    return status or (0 if report.verdict is Verdict.PASSED else FAILED_EXIT)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)  # noqa: T201  # the drill's result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the drill; returns the exit status."""
+    try:
+        return _perform(arguments)
+    except SharekeeperError as error:
+        print(f"drill: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_status
+    except OSError as error:
+        fault = HostFault(f"{error.filename}: {error.strerror}")
+        print(f"drill: {fault}", file=sys.stderr)  # noqa: T201
+        return fault.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
