@@ -50,12 +50,16 @@ class TlsStream:
         return True
 
     async def read(self, most: int) -> bytes:
-        """One to `most` bytes."""
+        """One to `most` bytes. Raises `ssl.SSLZeroReturnError` when the peer said that nothing follows."""
         while True:
             try:
-                return self.tls.read(most)
+                data = self.tls.read(most)
             except ssl.SSLWantReadError:
                 await self._fill()
+                continue
+            if not data:
+                raise ssl.SSLZeroReturnError
+            return data
 
     async def write(self, record: memoryview) -> None:
         """`record` is in the kernel's hands."""
