@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -69,6 +70,9 @@ class Genesis:
     Attributes:
         genesis_time_ns: nanoseconds since 1970.
         transaction_validity_period: blocks after the named one in which a transaction may be taken up.
+
+    Raises:
+        InvalidGenesisError: an account is there twice.
     """
 
     chain_id: str
@@ -76,6 +80,12 @@ class Genesis:
     accounts: tuple[GenesisAccount, ...]
     genesis_height: int = 0
     transaction_validity_period: int = TRANSACTION_VALIDITY_PERIOD
+
+    def __post_init__(self) -> None:
+        counts = Counter(account.account_id for account in self.accounts)
+        twice = [account_id for account_id, count in counts.items() if count > 1]
+        if twice:
+            raise InvalidGenesisError(f"the genesis has these accounts more than once: {', '.join(sorted(twice))}")
 
     @property
     def digest(self) -> bytes:
