@@ -47,7 +47,11 @@ async def receive(channel: Channel, session: Session, kind: type[E]) -> E:
     Raises:
         PeerFault: as channel and session say.
     """
-    frame = await channel.receive_frame(session.receive_limit)
+    return await take(channel, session, kind, await channel.receive_frame(session.receive_limit))
+
+
+async def take(channel: Channel, session: Session, kind: type[E], frame: bytes) -> E:
+    """As `receive`, for a frame that has been received already."""
     try:
         event = session.receive(frame)
     except PeerFault:

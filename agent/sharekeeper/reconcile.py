@@ -196,6 +196,7 @@ class Worker(Generic[D]):
 
     async def follow(self, decision: D | None) -> None:
         """The action of `decision` is under way, and no other; None ends whatever is under way."""
+        self.reap()
         if self._task is not None and (decision is None or decision != self.basis):
             await self._end()
         if self._task is None and decision is not None:
@@ -210,6 +211,10 @@ class Worker(Generic[D]):
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             pause.cancel()
+        self.reap()
+
+    def reap(self) -> None:
+        """An action that is over is forgotten. Raises what it raised."""
         if self._task is not None and self._task.done():
             task, self._task, self.basis = self._task, None, None
             task.result()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.protocol_state import ParticipantInfo
-from sharekeeper.errors import HostFault, NoBackup, SharekeeperError, StoreFailed
+from sharekeeper.errors import NoBackup, SharekeeperError, StoreFailed
 from sharekeeper.exchange import dialled, host_of, receive, refuse
 from sharekeeper.ports import Channel, Connect, StoredBackup, Vault
 from sharekeeper.protocol.messages import Hello, KeyShares, Receipt
@@ -75,7 +75,7 @@ class Exchanges:
         async with self._greeted(recovery.recovering.info, session) as channel:
             try:
                 frame = session.send_shares(await self.vault.open(step.backup_id))
-            except (HostFault, NoBackup):
+            except SharekeeperError:
                 await refuse(channel, session, NoBackup("the backup service has no usable backup of this keyset"))
                 raise
             await release()

@@ -13,6 +13,7 @@ from sharekeeper.ops.status import (
     fault_reasons,
     faults_status,
     network_status,
+    step_status,
     utc,
     view_status,
 )
@@ -64,10 +65,9 @@ def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
 def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) -> Sequence[Metric]:
     held = service.held()
     verified_at_ns = None if current is None else service.verified_at_ns(current.backup_id)
-    exchanges = {
-        (("purpose", purpose), ("result", result)): count
-        for (purpose, result), count in service.exchanges_total.items()
-    }
+    exchanges = [
+        ({"purpose": purpose, "result": result}, count) for (purpose, result), count in service.exchanges_total.items()
+    ]
     return [
         *common_metrics(service.watch.newest, service.faults, now_ns),
         gauge("sharekeeper_registered", "1 when the contract has this backup service in force.", service.registered),
@@ -111,7 +111,7 @@ def _status(
         "current_backup": None if current is None else _backup(service, current),
         "backups": [_backup(service, backup) for backup in service.held()],
         "delivered_recovery_id": service.delivered,
-        "step": _step(service.step),
+        "step": step_status(service.step),
         "faults": faults_status(service.faults),
     }
 
@@ -125,8 +125,3 @@ def _backup(service: BackupService, backup: StoredBackup) -> dict[str, Any]:
         "stored_at": utc(backup.stored_at_ns),
         "verified_at": utc(service.verified_at_ns(backup.backup_id)),
     }
-
-
-def _step(step: object) -> dict[str, Any]:
-    reason = getattr(step, "reason", None) or getattr(step, "message", None)
-    return {"name": type(step).__name__, "reason": reason}

@@ -29,9 +29,9 @@ def gauge(name: str, help_text: str, value: float | None) -> Metric:
     return Metric(name=name, kind=MetricKind.GAUGE, help=help_text, samples=samples)
 
 
-def counter(name: str, help_text: str, samples: Mapping[tuple[tuple[str, str], ...], int]) -> Metric:
-    """A counter; each key of `samples` is a tuple of label pairs."""
-    found = tuple((dict(labels), float(value)) for labels, value in sorted(samples.items()))
+def counter(name: str, help_text: str, samples: Sequence[tuple[Mapping[str, str], int]]) -> Metric:
+    """A counter; each sample is labels and count."""
+    found = tuple((labels, float(count)) for labels, count in samples)
     return Metric(name=name, kind=MetricKind.COUNTER, help=help_text, samples=found)
 
 

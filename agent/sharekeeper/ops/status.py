@@ -62,6 +62,12 @@ def _recovery_status(state: Recovery) -> dict[str, Any]:
     }
 
 
+def step_status(step: object) -> dict[str, Any]:
+    """The name of a decision and, if it has one, its reason."""
+    reason = getattr(step, "reason", None) or getattr(step, "message", None)
+    return {"name": type(step).__name__, "reason": reason}
+
+
 def faults_status(faults: Faults) -> list[dict[str, Any]]:
     """The faults in force, oldest first."""
     return [
@@ -84,7 +90,7 @@ def fault_reasons(faults: Faults) -> list[str]:
 def common_metrics(view: View | None, faults: Faults, now_ns: int) -> list[Metric]:
     """Chain and fault metrics."""
     running = None if view is None else running_part(view.state)
-    raised = {(("code", code),): count for code, count in faults.raised_total.items()}
+    raised = [({"code": code}, count) for code, count in faults.raised_total.items()]
     return [
         gauge(
             "sharekeeper_final_block_height",

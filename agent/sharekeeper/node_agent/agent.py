@@ -1,0 +1,368 @@
+"""The node agent: onboards the node, serves its backups, takes its recovery, runs or stops the MPC node.
+
+Each turn: look at the newest final block; settle staged shares; decide whether the MPC node runs; close
+channels whose pin changed; do the one contract call that is due. The agent itself is the fence (ADR 7): a
+replaced machine's agent stops the MPC node, listens to nobody, and keeps watching, because only the chain
+can say that the replacement was cancelled.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
+from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.protocol_state import AccountRecord, NodeKeys, ParticipantInfo, ProtocolState, running_part
+from sharekeeper.errors import PeerFault, SharekeeperError
+from sharekeeper.node_agent.sessions import Sessions
+from sharekeeper.ops.logs import log_event
+from sharekeeper.ports import ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
+from sharekeeper.protocol.onboarding import (
+    NodeOnboarding,
+    Onboarded,
+    OperatorNeeded,
+    SubmitParticipantInfo,
+    SubmitRecoveryInfo,
+    Wait,
+    decide_node_onboarding,
+    remember_node,
+)
+from sharekeeper.protocol.recovery_protocol import (
+    Conclude,
+    EraseStaged,
+    NodeRun,
+    NodeRunDecision,
+    NothingToDo,
+    Promote,
+    RecoveryStep,
+    decide_node_run,
+    decide_recovery,
+)
+from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
+
+_LOG: Final = logging.getLogger(__name__)
+_LOOK_AGAIN_SECONDS: Final = 15.0
+"""Held shares are read again, and the node is started or stopped again, at least this often."""
+
+Call = SubmitParticipantInfo | SubmitRecoveryInfo | Conclude
+_CALLS: Final = (SubmitParticipantInfo, SubmitRecoveryInfo, Conclude)
+
+
+class Listener(Protocol):
+    """What the agent needs of `adapters.tls_channel.ChannelListener`."""
+
+    async def enforce_pins(self) -> None:
+        """Sessions whose peer is pinned no longer are cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAgentSettings:
+    """Who this machine is."""
+
+    account_id: AccountId
+    network: NetworkId
+    own: NodeKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAgentPorts:
+    """What the agent works with."""
+
+    chain: ChainReader
+    caller: ContractCaller
+    store: KeyShareStore
+    supervisor: NodeSupervisor
+    memory: Memory
+    clock: Clock
+
+
+class NodeAgent:
+    """One machine's node agent. `run` until cancelled; the listener asks `expected_peer` and calls `serve`."""
+
+    def __init__(self, settings: NodeAgentSettings, ports: NodeAgentPorts) -> None:
+        self.settings: Final = settings
+        self._ports = ports
+        self._clock = ports.clock
+        self._tls_key = settings.own.info.tls_public_key
+        self.watch: Final = ChainWatch(ports.chain, ports.clock, floor=ports.memory.floor_height)
+        self.faults: Final = Faults(ports.clock)
+        self._sessions = Sessions(
+            account_id=settings.account_id,
+            network=settings.network,
+            tls_key=self._tls_key,
+            store=ports.store,
+            memory=ports.memory,
+            look=self.watch.look,
+        )
+        self._caller = Worker(self._perform)
+        self._call_backoff = Backoff(ports.clock)
+        self._supervision = Worker(self._supervise)
+        self._supervision_backoff = Backoff(ports.clock)
+        self._supervised: tuple[NodeRun, float] | None = None
+        self._held: tuple[Keyset, float] | None = None
+        self._record: tuple[str, AccountRecord] | None = None
+        self._onboarded_in: ProtocolState | None = None
+        self._asked: SubmitRecoveryInfo | None = None
+        self._open_sessions = 0
+        self.staged: int | None = None
+        """The recovery whose shares were staged at the last turn."""
+        self.recovery_step: RecoveryStep = NothingToDo(reason="starting")
+        self.onboarding: NodeOnboarding = Wait(reason="starting")
+        self.node_run = NodeRunDecision(run=NodeRun.LEAVE, fenced=False, reason="starting")
+        self.exchanges_total: dict[tuple[str, str], int] = {}
+        """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    async def run(self, listener: Listener) -> None:
+        """Never returns. On cancellation nothing is half-done; the MPC node is left as it is."""
+        try:
+            while True:
+                await self.turn(listener)
+                await self._caller.wait(self._clock, self.watch.pause_seconds)
+        finally:
+            await self._caller.stop()
+            await self._supervision.stop()
+
+    async def turn(self, listener: Listener) -> None:
+        """One look at the chain and everything that follows from it; one duty's fault does not hold up another."""
+        view = None
+        with self._duty("chain"):
+            view = await self.watch.look()
+        if view is None:
+            return
+        with self._duty("memory"):
+            await self._remember(view, None)
+        with self._duty("import"):
+            await self._settle_staged(view)
+        await self._decide_run(view)
+        with self._duty("pins"):
+            if self._open_sessions:
+                await listener.enforce_pins()
+        with self._duty("account"):
+            await self._follow_call(view)
+
+    @contextlib.contextmanager
+    def _duty(self, topic: str) -> Iterator[None]:
+        try:
+            yield
+        except SharekeeperError as error:
+            self.faults.note(topic, error)
+        else:
+            self.faults.clear(topic)
+
+    # --- staged shares --------------------------------------------------------------------------
+
+    async def _settle_staged(self, view: View) -> None:
+        """Staged shares are promoted or erased if that is decided; `recovery_step` says what is due now."""
+        self.recovery_step = NothingToDo(reason="the staged shares are not settled")
+        async with self._sessions.import_lock:
+            step = await self._decide_recovery(view)
+            match step:
+                case Promote(recovery_id=recovery_id, keyset=keyset):
+                    await self._ports.store.promote(recovery_id, keyset)
+                    log_event(_LOG, logging.INFO, "recovered shares are in place", recovery_id=recovery_id)
+                    step = await self._decide_recovery(view)
+                case EraseStaged(reason=reason):
+                    await self._ports.store.discard_staged()
+                    log_event(_LOG, logging.INFO, f"staged shares erased: {reason}")
+                    step = await self._decide_recovery(view)
+                case _:
+                    pass
+            self.recovery_step = step
+
+    async def _decide_recovery(self, view: View) -> RecoveryStep:
+        self.staged = await self._ports.store.staged()
+        return decide_recovery(
+            state=view.state,
+            account_id=self.settings.account_id,
+            tls_key=self._tls_key,
+            held=self.staged is not None and await self._holds_in_force(view),
+            staged=self.staged,
+        )
+
+    async def _holds_in_force(self, view: View) -> bool:
+        """The shares of the keyset in force are on disk; found shares are not read again for a while."""
+        running, now = running_part(view.state), self._clock.monotonic()
+        if running is None:
+            return False
+        if self._held is not None and self._held[0] == running.keyset and now - self._held[1] < _LOOK_AGAIN_SECONDS:
+            return True
+        self._held = None
+        if await self._ports.store.read(running.keyset) is not None:
+            self._held = (running.keyset, now)
+        return self._held is not None
+
+    # --- the MPC node ---------------------------------------------------------------------------
+
+    async def _decide_run(self, view: View) -> None:
+        held = False
+        with self._duty("shares"):
+            held = await self._holds_in_force(view)
+        decision = self._decide_node_run(view, held=held)
+        if decision != self.node_run:
+            log_event(_LOG, logging.INFO, f"MPC node: {decision.run.value}: {decision.reason}", fenced=decision.fenced)
+        self.node_run = decision
+        await self._supervision.follow(self._supervision_due(decision.run))
+
+    def _decide_node_run(self, view: View, *, held: bool) -> NodeRunDecision:
+        return decide_node_run(state=view.state, account_id=self.settings.account_id, tls_key=self._tls_key, held=held)
+
+    def _supervision_due(self, wanted: NodeRun) -> NodeRun | None:
+        self._supervision.reap()
+        if wanted is NodeRun.LEAVE or wanted is self._supervision.basis:
+            return None if wanted is NodeRun.LEAVE else wanted
+        if self._supervised is not None and self._supervised[0] is wanted:
+            return wanted if self._clock.monotonic() - self._supervised[1] >= _LOOK_AGAIN_SECONDS else None
+        return wanted if self._supervision_backoff.due(wanted) else None
+
+    async def _supervise(self, wanted: NodeRun) -> None:
+        self._supervised = None
+        with self._duty("MPC node"):
+            try:
+                if wanted is NodeRun.RUN:
+                    changed = await self._ports.supervisor.ensure_running()
+                else:
+                    changed = await self._ports.supervisor.ensure_stopped()
+            except SharekeeperError:
+                self._supervision_backoff.failed(wanted, block_seconds=self.watch.pause_seconds)
+                raise
+            self._supervised = (wanted, self._clock.monotonic())
+            if changed:
+                log_event(_LOG, logging.INFO, "MPC node " + ("started" if wanted is NodeRun.RUN else "stopped"))
+
+    @property
+    def node_running(self) -> bool | None:
+        """What the supervisor last made sure of; None before, or while it is at work."""
+        return None if self._supervised is None else self._supervised[0] is NodeRun.RUN
+
+    @property
+    def holds_shares(self) -> bool:
+        """The shares of the keyset in force were on disk at the last turn."""
+        return self._held is not None
+
+    # --- the contract ---------------------------------------------------------------------------
+
+    async def _follow_call(self, view: View) -> None:
+        self.onboarding = await self._decide_onboarding(view)
+        if isinstance(self.onboarding, OperatorNeeded):
+            self.faults.note("onboarding", self.onboarding.fault(self.onboarding.message), alarm=True)
+        elif not isinstance(self.onboarding, _CALLS):
+            self.faults.clear("onboarding")
+        due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else self.onboarding
+        call = due if isinstance(due, _CALLS) else None
+        if call is not None and call != self._caller.basis and not self._call_backoff.due(call):
+            call = None
+        await self._caller.follow(call)
+
+    async def _decide_onboarding(self, view: View) -> NodeOnboarding:
+        """The account is viewed again whenever the state changed or a call failed, and until all is well."""
+        if self._onboarded_in == view.state:
+            return self.onboarding
+        record = await self._account(view)
+        await self._remember(view, record)
+        step = decide_node_onboarding(
+            state=view.state,
+            record=record,
+            own=self.settings.own,
+            history=self._ports.memory.history,
+            height=view.head.height,
+        )
+        self._onboarded_in = view.state if isinstance(step, Onboarded) else None
+        return step
+
+    async def _account(self, view: View) -> AccountRecord:
+        """The own account at that block, viewed once a block."""
+        if self._record is None or self._record[0] != view.head.hash:
+            self._record = (view.head.hash, await self._ports.chain.account(self.settings.account_id, view.head))
+        return self._record[1]
+
+    async def _remember(self, view: View, record: AccountRecord | None) -> None:
+        memory = self._ports.memory
+        history = remember_node(
+            memory.history,
+            state=view.state,
+            record=record,
+            account_id=self.settings.account_id,
+            tls_key=self._tls_key,
+        )
+        if history != memory.history:
+            await memory.remember(history, view.head.height)
+
+    async def _perform(self, call: Call) -> None:
+        """The call is final, or its fault noted and its next try put off."""
+        topic = "conclusion" if isinstance(call, Conclude) else "onboarding"
+        self._onboarded_in = None
+        try:
+            await self._call(call)
+        except SharekeeperError as error:
+            self.faults.note(topic, error)
+            self._call_backoff.failed(call, block_seconds=self.watch.pause_seconds)
+        else:
+            self.faults.clear(topic)
+
+    async def _call(self, call: Call) -> None:
+        match call:
+            case SubmitParticipantInfo(info=info):
+                await self._send("submit_participant_info", {"participant_info": _info_args(info)})
+            case SubmitRecoveryInfo():
+                await self._send("submit_participant_recovery_info", self._recovery_args(call))
+            case Conclude(recovery_id=recovery_id, expected_keyset=expected):
+                await self._send("conclude_recovery", {"recovery_id": recovery_id, "expected_keyset": expected})
+
+    async def _send(self, method: str, args: dict[str, Any]) -> None:
+        await self._ports.caller.call(method, args)
+        log_event(_LOG, logging.INFO, f"{method} is final")
+
+    def _recovery_args(self, call: SubmitRecoveryInfo) -> dict[str, Any]:
+        """The arguments of the first try while they are valid: the same call, so at most one of them takes effect."""
+        newest = self.watch.newest
+        height = 0 if newest is None else newest.head.height
+        if self._asked != call or self._asked is None or height >= self._asked.valid_until_block:
+            self._asked = call
+        return {
+            "participant_info": _info_args(call.info),
+            "expected_tls_key": str(call.expected_tls_key),
+            "expected_keyset": call.expected_keyset,
+            "valid_until_block": self._asked.valid_until_block,
+        }
+
+    # --- the listener asks ----------------------------------------------------------------------
+
+    async def expected_peer(self) -> TlsKey | None:
+        """The backup service the contract registers for this account at the newest final block.
+
+        None, so that nobody is let in: without a fresh view, while fenced, or when none is registered.
+        Spec: "Backup", MPC node.
+        """
+        view = self.watch.fresh()
+        if view is None or self._decide_node_run(view, held=False).fenced:
+            return None
+        record = await self._account(view)
+        return None if record.backup_service is None else record.backup_service.tls_public_key
+
+    async def serve(self, channel: Channel) -> None:
+        """One session with the backup service, to its end. Raises `SharekeeperError`."""
+        self._open_sessions += 1
+        result = "cancelled"
+        purpose = "unknown"
+        try:
+            purpose = (await self._sessions.serve(channel)).value
+            result = "durable"
+            log_event(_LOG, logging.INFO, f"{purpose} exchange complete")
+            self.faults.clear("exchange")
+        except SharekeeperError as error:
+            result = error.code
+            if not isinstance(error, PeerFault):
+                self.faults.note("exchange", error)
+            raise
+        finally:
+            self._open_sessions -= 1
+            key = (purpose, result)
+            self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1
+
+
+def _info_args(info: ParticipantInfo) -> dict[str, str]:
+    return {"url": info.url, "tls_public_key": str(info.tls_public_key)}

@@ -1,0 +1,120 @@
+"""The node's side of the two exchanges (spec: "Backup" and "Recovery Protocol", MPC node, version 1)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
+from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.protocol_state import Recovery, running_part
+from sharekeeper.errors import PeerFault, PeerRefused, SharekeeperError, ViewsDiffer
+from sharekeeper.exchange import receive, take, tell
+from sharekeeper.ports import Channel, KeyShareStore
+from sharekeeper.protocol.messages import Hello, KeyShares, Purpose, Receipt, Refusal, decode_hello, encode_message
+from sharekeeper.protocol.recovery_protocol import names, recovers
+from sharekeeper.protocol.session import BackupServer, RecoveryServer
+from sharekeeper.reconcile import Memory, View, uninterrupted
+from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """Who we are, and what a session needs. `look` is the newest final view, asked from the chain."""
+
+    account_id: AccountId
+    network: NetworkId
+    tls_key: TlsKey
+    store: KeyShareStore
+    memory: Memory
+    look: Callable[[], Awaitable[View]]
+    import_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while staged shares are decided on or changed."""
+
+    async def serve(self, channel: Channel) -> Purpose:
+        """One exchange with the authenticated backup service is complete; returns which.
+
+        Raises:
+            PeerFault: the backup service, or its view of the contract; it has been told.
+            ChainFault, HostFault: this side; it has been told that there is a fault.
+        """
+        frame = await channel.receive_frame(MAX_CONTROL_FRAME_BYTES)
+        try:
+            purpose = decode_hello(frame).exchange.purpose
+            if purpose is Purpose.BACKUP:
+                await self._serve_backup(channel, frame)
+            else:
+                await self._take_recovery(channel, frame)
+        except PeerRefused:
+            raise
+        except SharekeeperError as fault:
+            await tell(channel, encode_message(Refusal.of(_public(fault))))
+            raise
+        return purpose
+
+    async def _serve_backup(self, channel: Channel, hello: bytes) -> None:
+        """Spec: "Backup", step 3: exactly the shares of the keyset in force, to the registered backup service."""
+        keyset = await self._keyset_in_force()
+        session = BackupServer(
+            account_id=self.account_id,
+            network=self.network,
+            keyset=keyset,
+            node_tls_key=self.tls_key,
+            backup_service_tls_key=channel.peer,
+        )
+        await take(channel, session, Hello, hello)
+        shares = await self.store.read(keyset)
+        if shares is None:
+            raise ViewsDiffer(f"the node does not hold the shares of epoch {keyset.epoch_id} yet; try again")
+        await channel.send_frame(session.send_hello())
+        await channel.send_frame(session.send_shares(shares))
+        del shares
+        await receive(channel, session, Receipt)
+
+    async def _keyset_in_force(self) -> Keyset:
+        """The keyset of the Running part at the newest final block, whose participant is this machine."""
+        view = await self.look()
+        running = running_part(view.state)
+        if running is None or not names(running, self.account_id, self.tls_key):
+            raise ViewsDiffer(f"at block {view.head.height} this machine is not the participant's node; try again")
+        return running.keyset
+
+    async def _take_recovery(self, channel: Channel, hello: bytes) -> None:
+        """Spec: "Recovery Protocol": the recovering node gets its key shares; they are staged, durable, not in use.
+
+        1. This machine is the recovering node at the newest final block. 2. Both sides name the same
+        recovery and keyset. 3. The shares are those of that keyset. 4. The recovery still lasts.
+        5. Durable. 6. Receipt.
+        """
+        recovery = _own_recovery(await self.look(), self)  # 1
+        session = RecoveryServer(
+            account_id=self.account_id,
+            network=self.network,
+            keyset=recovery.previous.keyset,
+            node_tls_key=self.tls_key,
+            backup_service_tls_key=channel.peer,
+            recovery_id=recovery.recovery_id,
+        )
+        await take(channel, session, Hello, hello)  # 2
+        await channel.send_frame(session.send_hello())
+        shares = (await receive(channel, session, KeyShares)).shares  # 3
+        async with self.import_lock:
+            view = await self.look()
+            if _own_recovery(view, self).recovery_id != recovery.recovery_id:  # 4
+                raise ViewsDiffer(f"recovery {recovery.recovery_id} is over at block {view.head.height}")
+            await self.memory.remember(self.memory.history, view.head.height)
+            await uninterrupted(self.store.stage(recovery.recovery_id, recovery.previous.keyset, shares))  # 5
+        await channel.send_frame(session.send_receipt())  # 6
+
+
+def _own_recovery(view: View, own: Sessions) -> Recovery:
+    state = view.state
+    if not isinstance(state, Recovery) or not recovers(state, own.account_id, own.tls_key):
+        raise ViewsDiffer(f"at block {view.head.height} no recovery of this machine is under way; try again")
+    return state
+
+
+def _public(fault: SharekeeperError) -> SharekeeperError:
+    """What the peer may know of a fault: nothing of this host."""
+    if isinstance(fault, PeerFault):
+        return fault
+    return type(fault)("the node agent has a fault of its own; its log says which")
