@@ -19,6 +19,14 @@ class MarksInvalid(Exception):
     """The marks are not what the drill's playbook writes; the message says which and how."""
 
 
+class StepMissing(MarksInvalid):
+    """The drill did not come to a step; `step` is its name."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"the drill did not come to the step {step!r}")
+        self.step = step
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """One marked task on one host, or the beginning of a phase.

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sharekeeper.domain.identity import Ed25519Key
-from sharekeeper_devnet.drill_marks import PLAY, Mark, MarksInvalid
+from sharekeeper_devnet.drill_marks import PLAY, Mark, MarksInvalid, StepMissing
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ def build_report(
     backups = book.take(findings, lambda: dict(map(_backup, book.all("backup_status")))) or {}
     recoveries = tuple(book.take(findings, lambda: tuple(_recoveries(book.one("history"), loss, backups))) or ())
     after = book.take(findings, lambda: _signature(book.one("sign_after")))
-    findings += _objections(before, after, recoveries, backups)
+    findings += [*book.missing(), *_objections(before, after, recoveries, backups)]
     again = None if after is None else Moment(title="The network signs again", at=after.at)
     started = min((mark.start for mark in marks), default=0.0)
     finished = max((mark.end for mark in marks), default=0.0)
@@ -193,11 +193,12 @@ class _Book:
 
     def __init__(self, marks: Sequence[Mark]) -> None:
         self._marks = marks
+        self._missing: list[str] = []
 
     def all(self, name: str) -> tuple[Mark, ...]:
         found = tuple(mark for mark in self._marks if mark.name == name)
         if not found:
-            raise MarksInvalid(f"the drill did not come to the step {name!r}")
+            raise StepMissing(name)
         return found
 
     def one(self, name: str) -> Mark:
@@ -207,14 +208,19 @@ class _Book:
         found = [mark for mark in self._marks if mark.name == name]
         return (min(mark.start for mark in found), max(mark.end for mark in found)) if found else None
 
-    @staticmethod
-    def take(findings: list[str], read: Callable[[], T]) -> T | None:
+    def take(self, findings: list[str], read: Callable[[], T]) -> T | None:
         """What `read` finds, or None after noting why it found nothing."""
         try:
             return read()
+        except StepMissing as error:
+            self._missing.append(error.step)
         except MarksInvalid as error:
             findings.append(str(error))
-            return None
+        return None
+
+    def missing(self) -> tuple[str, ...]:
+        """One finding that names every step that was asked for and is not there; none if there is no such step."""
+        return (f"the drill did not come to: {', '.join(self._missing)}",) if self._missing else ()
 
 
 def _signature(mark: Mark) -> SignatureProof:
@@ -240,7 +246,8 @@ def _impossible(mark: Mark) -> Moment:
 
 def _backup(mark: Mark) -> tuple[str, _Backup]:
     """From `sharekeeper backup-service status --json`: the backup of the keyset in force, and when it last opened."""
-    account_id, held = mark.fact("account_id", str), mark.facts.get("current_backup")
+    account_id = mark.fact("account_id", str)
+    held: Any = mark.facts.get("current_backup")
     try:
         verified_at = datetime.fromisoformat(held["verified_at"]).timestamp()
         return account_id, _Backup(epoch_id=int(held["epoch_id"]), verified_at=verified_at)

@@ -31,7 +31,16 @@ DOCUMENTATION = """
       - Prints one line per task and records marked tasks for the drill report.
 """
 
-_QUIET_ACTIONS = ("set_fact", "assert", "include_tasks", "import_tasks", "include_role", "import_role", "meta")
+_QUIET_ACTIONS = (
+    "set_fact",
+    "assert",
+    "include_tasks",
+    "import_tasks",
+    "include_role",
+    "import_role",
+    "meta",
+    "validate_argument_spec",
+)
 
 
 class CallbackModule(CallbackBase):
@@ -51,6 +60,9 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play: Play) -> None:
         self._display.display(f"{self._elapsed()}  {play.get_name().strip()}", color="bright blue")
         self._record({"name": "play", "task": play.get_name().strip(), "start": time.time()})
+
+    def v2_playbook_on_stats(self, _stats: object) -> None:
+        self._record({"name": "end", "task": "the playbook ends", "start": time.time()})
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:  # noqa: ARG002  # Ansible's signature
         self._announce(task)
