@@ -284,6 +284,14 @@ class AddressInUse(HostFault):
     exit_status = 75
 
 
+class DaemonNotRunning(HostFault):
+    """The daemon asked about does not answer on its health address."""
+
+    code = "daemon_not_running"
+    exit_status = 76
+    retryable = True
+
+
 # --- attestation (90-99) ----------------------------------------------------------------------
 
 

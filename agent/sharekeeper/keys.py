@@ -20,6 +20,7 @@ from sharekeeper.crypto.keypair import SEED_BYTES, KeyPair
 from sharekeeper.crypto.sealing import recipient_of
 from sharekeeper.domain.identity import Ed25519Key, Role, SignerKey, TlsKey
 from sharekeeper.errors import KeysExist, KeysMissing
+from sharekeeper.protocol.codec import parse_json, text
 from sharekeeper.secret import Secret
 
 TLS_KEY: Final = "tls_key"
@@ -91,6 +92,17 @@ def read_key(path: Path) -> KeyPair:
     except ValueError as error:
         reason = "not ASCII text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise KeysMissing(f"{path} is not a private key: {reason}; restore that file, or make new keys") from None
+
+
+def read_operator_key(path: Path) -> KeyPair:
+    """The operator's key: a file as `read_key` takes, or near-cli's JSON with `private_key`. Raises `KeysMissing`."""
+    line = _read_line(path)
+    if not line.reveal().lstrip().startswith(b"{"):
+        return read_key(path)
+    try:
+        return KeyPair.parse(text(parse_json(line.reveal()), "private_key"))
+    except ValueError as error:
+        raise KeysMissing(f"{path} is not a near-cli key file: {error}") from None
 
 
 def read_identity(path: Path) -> Secret:

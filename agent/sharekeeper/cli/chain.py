@@ -1,0 +1,108 @@
+"""`sharekeeper chain`: what the contract says."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from sharekeeper.adapters.clock import SystemClock
+from sharekeeper.cli.common import json_option, show, table
+from sharekeeper.cli.near import connected, near_options
+from sharekeeper.config import NearConfig
+from sharekeeper.domain.identity import NetworkId
+from sharekeeper.domain.protocol_state import BlockRef, ProtocolState, Recovery, Running, running_part
+
+_NS = 10**9
+
+
+@click.group()
+def command() -> None:
+    """What the contract says."""
+
+
+@command.command()
+@near_options
+@json_option
+def state(*, near: NearConfig, config_path: object, as_json: bool) -> None:
+    """Show the protocol state at the newest final block."""
+    del config_path
+    network, head, found = asyncio.run(_read(near))
+    facts = _facts(network, head, found)
+    show("chain_state", facts, _lines(facts), as_json=as_json)
+
+
+async def _read(near: NearConfig) -> tuple[NetworkId, BlockRef, ProtocolState]:
+    async with connected(near) as (rpc, network):
+        head = await rpc.head()
+        return network, head, await rpc.protocol_state(head)
+
+
+def _facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str, Any]:
+    age_seconds = round((SystemClock().wall_ns() - head.timestamp_ns) / _NS, 3)
+    return {
+        "network": {
+            "chain_id": network.chain_id,
+            "genesis_hash": network.genesis_hash,
+            "contract_id": network.contract_id,
+        },
+        "block": {"height": head.height, "hash": head.hash, "age_seconds": age_seconds},
+        "state": type(found).__name__,
+        "running": _running(running_part(found)),
+        "recovery": _recovery(found) if isinstance(found, Recovery) else None,
+    }
+
+
+def _running(found: Running | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "epoch_id": found.keyset.epoch_id,
+        "keyset_digest": found.keyset.digest(),
+        "domains": [
+            {"domain_id": domain.domain_id, "attempt": domain.attempt, "public_key": str(domain.public_key)}
+            for domain in found.keyset.domains
+        ],
+        "threshold": found.threshold,
+        "participants": [
+            {
+                "account_id": member.account_id,
+                "participant_id": member.participant_id,
+                "url": member.info.url,
+                "tls_public_key": str(member.info.tls_public_key),
+            }
+            for member in found.participants.members
+        ],
+    }
+
+
+def _recovery(found: Recovery) -> dict[str, Any]:
+    return {
+        "recovery_id": found.recovery_id,
+        "account_id": found.recovering.account_id,
+        "url": found.recovering.info.url,
+        "tls_public_key": str(found.recovering.info.tls_public_key),
+        "signer_public_key": str(found.recovering.signer_key),
+        "started_in": found.started_in,
+        "expires_on": found.expires_on,
+        "shares_confirmed": found.shares_confirmed,
+    }
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    block, running, recovery = facts["block"], facts["running"], facts["recovery"]
+    rows: dict[str, object] = {
+        "state": facts["state"],
+        "contract": f"{facts['network']['contract_id']} on {facts['network']['chain_id']}",
+        "final block": f"{block['height']} ({block['age_seconds']:.1f} s old)",
+    }
+    if running is not None:
+        rows |= {
+            "epoch": running["epoch_id"],
+            "keyset": running["keyset_digest"],
+            "domains": len(running["domains"]),
+            "threshold": f"{running['threshold']} of {len(running['participants'])}",
+        }
+        rows |= {f"participant {one['account_id']}": one["tls_public_key"] for one in running["participants"]}
+    if recovery is not None:
+        rows |= {f"recovery {name}": value for name, value in recovery.items()}
+    return table(rows)
