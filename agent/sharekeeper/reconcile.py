@@ -59,6 +59,7 @@ class ChainWatch:
         self._chain = chain
         self._clock = clock
         self._floor = floor
+        self._one_at_a_time = asyncio.Lock()
         self.newest: View | None = None
         self.pause_seconds = _FIRST_PAUSE_SECONDS
         """About one block time: how long to wait between two looks."""
@@ -70,6 +71,10 @@ class ChainWatch:
             ChainStale: the block is too old, or below what this machine already acted on.
             ChainFault: as `ChainReader` says; the view before stays the newest.
         """
+        async with self._one_at_a_time:
+            return await self._look()
+
+    async def _look(self) -> View:
         head = await self._chain.head()
         check_fresh(head, self._clock.wall_ns())
         if head.height < self._floor:
@@ -81,10 +86,8 @@ class ChainWatch:
         if before is not None and before.head == head:
             return before
         view = View(head=head, state=await self._chain.protocol_state(head))
-        newest = self.newest
-        if newest is None or newest.head.height < head.height:
-            self._adapt_pace(newest, head)
-            self.newest = view
+        self._adapt_pace(before, head)
+        self.newest = view
         return view
 
     def fresh(self) -> View | None:
@@ -98,7 +101,7 @@ class ChainWatch:
         return self.newest
 
     def _adapt_pace(self, before: View | None, head: BlockRef) -> None:
-        if before is not None:
+        if before is not None and head.height > before.head.height:
             block_seconds = (head.timestamp_ns - before.head.timestamp_ns) / _NS / (head.height - before.head.height)
             self.pause_seconds = min(max(block_seconds, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
 

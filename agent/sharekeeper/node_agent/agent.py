@@ -334,11 +334,13 @@ class NodeAgent:
     async def expected_peer(self) -> TlsKey | None:
         """The backup service the contract registers for this account at the newest final block.
 
-        None, so that nobody is let in: without a fresh view, while fenced, or when none is registered.
-        Spec: "Backup", MPC node.
+        None, so that nobody is let in: while fenced, or when none is registered. Spec: "Backup", MPC node.
+
+        Raises:
+            ChainFault: there is no fresh view, so nobody is let in either.
         """
-        view = self.watch.fresh()
-        if view is None or self._decide_node_run(view, held=False).fenced:
+        view = await self.watch.look()
+        if self._decide_node_run(view, held=False).fenced:
             return None
         record = await self._account(view)
         return None if record.backup_service is None else record.backup_service.tls_public_key
