@@ -1,14 +1,11 @@
-"""The open channels between nodes of the reference network, and what is said when one ends."""
+"""How nodes of the reference network reach each other, and how messages travel on a channel."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel, ChannelTimeouts
-from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.protocol_state import Participant
-from sharekeeper.errors import PeerClosed, PeerRefused, PinChanged, ProtocolViolation
+from sharekeeper.errors import PeerRefused, ProtocolViolation
 from sharekeeper.protocol.codec import DecodeError
 from sharekeeper_devnet.network.messages import MAX_FRAME_BYTES, Message, Refusal, decode, encode
 
@@ -27,28 +24,6 @@ def p2p_address(participant: Participant) -> tuple[str, int]:
     if not parts.hostname:
         raise ValueError(f"the url of {participant.account_id} names no host")
     return parts.hostname, parts.port or DEFAULT_P2P_PORT
-
-
-class OpenChannels:
-    """The channels this node opened; those to a key that is no longer pinned are cut."""
-
-    def __init__(self) -> None:
-        self._open: set[AuthenticatedChannel] = set()
-
-    @asynccontextmanager
-    async def track(self, channel: AuthenticatedChannel) -> AsyncIterator[AuthenticatedChannel]:
-        """The channel counts as open inside the block and is at its end after it."""
-        self._open.add(channel)
-        try:
-            yield channel
-        finally:
-            self._open.discard(channel)
-            channel.abort(PeerClosed("this signature is done with the channel"))
-
-    def drop_unpinned(self, pinned: frozenset[TlsKey]) -> None:
-        """No channel to a key outside `pinned` is open; whoever uses one gets `PinChanged`."""
-        for channel in [channel for channel in self._open if channel.peer not in pinned]:
-            channel.abort(PinChanged(f"the contract does not pin {channel.peer} any more"))
 
 
 async def send(channel: AuthenticatedChannel, message: Message) -> None:

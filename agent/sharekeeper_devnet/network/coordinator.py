@@ -12,8 +12,8 @@ from sharekeeper.adapters.tls_channel import AuthenticatedChannel, connect
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.keyset import Curve
 from sharekeeper.domain.protocol_state import Participant
-from sharekeeper.errors import PeerFault, ProtocolViolation, SharekeeperError
-from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, OpenChannels, p2p_address, receive, send
+from sharekeeper.errors import PeerClosed, PeerFault, ProtocolViolation, SharekeeperError
+from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, p2p_address, receive, send
 from sharekeeper_devnet.network.curves import interpolate
 from sharekeeper_devnet.network.dealer import share_identifier
 from sharekeeper_devnet.network.frost import SharesInvalid, SigningRound, aggregate
@@ -44,15 +44,14 @@ _Offers = Mapping[int, _Offer]
 class Coordinator:
     """Collects signatures from this node and its peers."""
 
-    def __init__(self, *, identity: KeyPair, channels: OpenChannels, random_bytes: RandomBytes) -> None:
+    def __init__(self, *, identity: KeyPair, random_bytes: RandomBytes) -> None:
         self._identity = identity
-        self._channels = channels
         self._random_bytes = random_bytes
 
     async def signature(self, standing: Signing, request: SignatureRequest) -> bytes:
         """The 64-byte signature of the request, verified.
 
-        A peer that sends a wrong share or is lost in round two is named in the log and left out of the next try.
+        Cancelling it ends its channels. A peer that sends a wrong share or is lost in round two is named in the log and left out of the next try.
 
         Raises:
             NotSigned: fewer than threshold-1 peers are left.
@@ -108,7 +107,7 @@ class Coordinator:
         try:
             host, port = p2p_address(peer)
             channel = await connect(host, port, self._identity, peer.info.tls_public_key, timeouts=PEER_TIMEOUTS)
-            async with self._channels.track(channel):
+            async with _ended(channel):
                 await send(channel, question)
                 reply = await receive(channel, CommitReply)
                 if reply.commitment.identifier != share_identifier(peer.participant_id):
@@ -118,6 +117,15 @@ class Coordinator:
         except (SharekeeperError, ValueError) as error:
             _LOG.info("event=peer_skipped request=%d peer=%s reason=%s", question.request_id, peer.account_id, error)
             queue.put_nowait(None)
+
+
+@asynccontextmanager
+async def _ended(channel: AuthenticatedChannel) -> AsyncIterator[None]:
+    """The channel is at its end after the block."""
+    try:
+        yield
+    finally:
+        channel.abort(PeerClosed("this node is done with the channel"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import SharekeeperError
 from sharekeeper.ports import Clock
-from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, OpenChannels
+from sharekeeper_devnet.network.channels import PEER_TIMEOUTS
 from sharekeeper_devnet.network.config import MpcNodeConfig
 from sharekeeper_devnet.network.coordinator import Coordinator, NotSigned
 from sharekeeper_devnet.network.health import HealthServer
@@ -39,9 +39,17 @@ class MpcNode:
     """One node; everything it needs is passed in. `rpc` stays the caller's to close."""
 
     def __init__(
-        self, *, config: MpcNodeConfig, tls_key: KeyPair, account_key: KeyPair, rpc: NearRpc, clock: Clock
+        self,
+        *,
+        config: MpcNodeConfig,
+        tls_key: KeyPair,
+        account_key: KeyPair,
+        rpc: NearRpc,
+        clock: Clock,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._clock = clock
+        self._poll_seconds = poll_seconds
         self._reader = StandingReader(
             rpc=rpc,
             store=DirectoryKeyShareStore(config.keyshares_dir),
@@ -55,8 +63,7 @@ class MpcNode:
             contract_id=config.near.contract_id,
             clock=clock,
         )
-        self._channels = OpenChannels()
-        self._coordinator = Coordinator(identity=tls_key, channels=self._channels, random_bytes=secrets.token_bytes)
+        self._coordinator = Coordinator(identity=tls_key, random_bytes=secrets.token_bytes)
         self._listener = ChannelListener(
             config.listen.host,
             config.listen.port,
@@ -69,6 +76,7 @@ class MpcNode:
         self._health = HealthServer(config.health_address, lambda: self._reader.latest)
         self._answering: dict[int, asyncio.Task[None]] = {}
         self._answered: set[int] = set()
+        self._pins: frozenset[TlsKey] = frozenset()
         self._last: Standing = self._reader.latest
 
     @property
@@ -104,10 +112,11 @@ class MpcNode:
         await self._health.stop()
 
     async def _act(self, standing: Standing) -> None:
-        self._channels.drop_unpinned(pins(standing))
+        if pins(standing) != self._pins:
+            self._pins = pins(standing)
+            await self._cancel_answers()  # ends the channels this node opened; they start again with the new keys
         await self._enforce_pins()
         if isinstance(standing, Idle):
-            await self._cancel_answers()
             return
         self._answered &= {request.request_id for request in standing.requests}
         for request in standing.requests:
@@ -160,7 +169,7 @@ class MpcNode:
 
     async def _wait(self, stop: asyncio.Event) -> None:
         waiting = asyncio.create_task(stop.wait())
-        sleeping = asyncio.create_task(self._clock.sleep(POLL_SECONDS))
+        sleeping = asyncio.create_task(self._clock.sleep(self._poll_seconds))
         try:
             await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
         finally:
