@@ -54,26 +54,18 @@ PUBLIC_CHAINS = frozenset({"mainnet", "testnet"})
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class _Address(click.ParamType[tuple[str, int]]):
-    name = "HOST:PORT"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return parse_address(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _address(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """Host and port of an option that may be absent."""
+    try:
+        return None if text is None else parse_address(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-class _AccountId(click.ParamType[str]):
-    name = "ACCOUNT_ID"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        if not is_account_id(text):
-            self.fail(f"{text!r} is no account id", param, ctx)
-        return text
+def _account_id(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    if not is_account_id(text):
+        raise click.BadParameter(f"{text!r} is no account id")
+    return text
 
 
 @click.group()
@@ -96,13 +88,13 @@ def main(context: click.Context, home: Path) -> None:
     "--account-id",
     default="test.near",
     show_default=True,
-    type=_AccountId(),
+    callback=_account_id,
     help="Account of the node; a new genesis gives it 10^9 NEAR.",
 )
 @click.option("--genesis", "genesis_file", type=_FILE, help="Start from this genesis.json instead of a new one.")
 @click.option("--accounts", "accounts_file", type=_FILE, help="JSON list of {account_id, public_key, balance}.")
 @click.option(
-    "--rpc-addr", default="127.0.0.1:3030", show_default=True, type=_Address(), help="Address the RPC listens on."
+    "--rpc-addr", default="127.0.0.1:3030", show_default=True, callback=_address, help="Address the RPC listens on."
 )
 @click.option(
     "--block-time-ms",
@@ -170,7 +162,7 @@ def _confirm(home: Path, chain_id: str) -> None:
 
 
 @main.command()
-@click.option("--rpc-addr", type=_Address(), help="Address the RPC listens on, instead of config.json's.")
+@click.option("--rpc-addr", callback=_address, help="Address the RPC listens on, instead of config.json's.")
 @click.pass_obj
 def run(home: Path, *, rpc_addr: tuple[str, int] | None) -> None:
     """Run the node until SIGINT or SIGTERM."""

@@ -1,6 +1,8 @@
 """A dev chain, keys, transactions signed by py-near, and a bare JSON-RPC client."""
 
 import base64
+import io
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -79,7 +81,8 @@ class Client:
 
     async def rpc(self, method: str, params: object = ()):
         body = {"jsonrpc": "2.0", "id": "7", "method": method, "params": list(params) if params == () else params}
-        async with self.session.post(self.chain.rpc_url, json=body) as response:
+        data, headers = io.BytesIO(json.dumps(body).encode()), {"Content-Type": "application/json"}
+        async with self.session.post(self.chain.rpc_url, data=data, headers=headers) as response:
             answer = await response.json()
             assert answer["jsonrpc"] == "2.0"
             assert answer["id"] == "7"

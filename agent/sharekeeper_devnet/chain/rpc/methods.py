@@ -305,7 +305,7 @@ def _asked_transaction(params: Params) -> tuple[bytes, ExecutionStatus]:
 def _chunk_block(ledger: Ledger, params: Params, chunk_id: object) -> Block:
     """The block whose chunk is asked for, by chunk hash or by block and shard."""
     if chunk_id is None:
-        if params.get("shard_id") not in {0, None}:
+        if params.get("shard_id") not in (0, None):
             raise invalid("the dev chain has the shard 0 only")
         return find_block(ledger, params.block_reference())
     digest = parse_hash(chunk_id) if isinstance(chunk_id, str) else None

@@ -3,7 +3,8 @@
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TypeAlias
+from enum import StrEnum
+from typing import TypeAlias, TypeVar
 
 from sharekeeper_devnet.chain.borsh import DecodeError
 from sharekeeper_devnet.chain.ledger import ExecutionStatus, Finality
@@ -32,12 +33,20 @@ class Earliest:
     """The genesis block."""
 
 
+Variant = TypeVar("Variant", bound=StrEnum)
 BlockReference: TypeAlias = Finality | ByHeight | ByHash | Earliest
 
 
 def invalid(message: str) -> RpcError:
     """The parameters are not what the method takes."""
     return parse_error(f"Failed parsing args: {message}")
+
+
+def _variant(kind: type[Variant], value: object, name: str) -> Variant:
+    for variant in kind:
+        if variant == value:
+            return variant
+    raise invalid(f"unknown variant `{str(value)[:40]}` of `{name}`")
 
 
 class Params:
@@ -98,9 +107,7 @@ class Params:
         value = self.get("wait_until", position)
         if value is None:
             return ExecutionStatus.EXECUTED_OPTIMISTIC
-        if value not in set(ExecutionStatus):
-            raise invalid(f"unknown variant `{value}` of `wait_until`")
-        return ExecutionStatus(str(value))
+        return _variant(ExecutionStatus, value, "wait_until")
 
     def transaction(self) -> SignedTransaction:
         """The signed transaction that must be there."""
@@ -115,10 +122,8 @@ class Params:
         finality, checkpoint = self.get("finality"), self.get("sync_checkpoint")
         block_id = self.get("block_id", position)
         if finality is not None and block_id is None:
-            if finality not in set(Finality):
-                raise invalid(f"unknown variant `{finality}` of `finality`")
-            return Finality(str(finality))
-        if checkpoint in {"genesis", "earliest_available"}:
+            return _variant(Finality, finality, "finality")
+        if checkpoint in ("genesis", "earliest_available"):
             return Earliest()
         return self._block_id(block_id)
 
