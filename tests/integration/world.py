@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,29 @@ import pyrage
 
 import sharekeeper_devnet
 from sharekeeper import app
+from sharekeeper.adapters import tls_channel
+from sharekeeper.adapters.approvals import DirectoryApprovalStore
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.adapters.near_rpc import NearRpc
+from sharekeeper.adapters.tls_channel import DEFAULT_TIMEOUTS, ChannelTimeouts
 from sharekeeper.adapters.transactions import NearCaller, add_key, deploy_contract, function_call
 from sharekeeper.config import load_backup_service, load_node_agent
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, Role
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare
-from sharekeeper.domain.protocol_state import Participant, ParticipantInfo, Participants, ProtocolState, running_part
+from sharekeeper.domain.protocol_state import (
+    BlockRef,
+    Participant,
+    ParticipantInfo,
+    Participants,
+    ProtocolState,
+    Running,
+    running_part,
+)
 from sharekeeper.keys import generate, load_backup_service_keys, load_node_keys
+from sharekeeper.ports import Approval
 from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 from sharekeeper_devnet.chain import DevChain, Genesis, GenesisAccount
 from sharekeeper_devnet.network.dealer import Deal, deal, init_arguments
@@ -343,3 +355,68 @@ async def _deploy(network: World, config: dict[str, int]) -> None:
     actions = [deploy_contract(WASM.read_bytes()), function_call("init", init, gas=250 * 10**12)]
     grants = [network.grant(name, network[name].node("old")) for name in network.operators]
     await asyncio.gather(network.caller(CONTRACT, network.owner).send_actions(CONTRACT, actions), *grants)
+
+
+def approval_for(net: World, name: str, height: int, machine: str = "new") -> Approval:
+    """The operator's consent to that replacement, valid for an hour."""
+    return Approval(
+        account_id=net[name].account_id,
+        info=net[name].info(machine),
+        signer_key=net[name].node(machine).keys.account.signer_key,
+        keyset=net.keyset.digest(),
+        approved_at_height=height,
+        deadline_ns=time.time_ns() + 3600 * 10**9,
+        used_for=None,
+    )
+
+
+async def approve(net: World, name: str, machine: str = "new") -> None:
+    """What `sharekeeper backup-service approve` does."""
+    store = DirectoryApprovalStore(net[name].service.directory / "state" / app.APPROVALS_DIRECTORY)
+    await store.add(approval_for(net, name, (await net.rpc.head()).height, machine))
+
+
+class Lie:
+    """Changes what every reader of the chain in this process sees; everything else stays real."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.state: Callable[[BlockRef, ProtocolState], ProtocolState] = lambda _, state: state
+        real = NearRpc.protocol_state
+
+        async def protocol_state(rpc: NearRpc, at: BlockRef) -> ProtocolState:
+            return self.state(at, await real(rpc, at))
+
+        monkeypatch.setattr(NearRpc, "protocol_state", protocol_state)
+
+    def keyset_from(self, height: int, keyset: Keyset) -> None:
+        """From that block on the contract shows `keyset`."""
+
+        def changed(at: BlockRef, state: ProtocolState) -> ProtocolState:
+            return replace(state, keyset=keyset) if at.height >= height and isinstance(state, Running) else state
+
+        self.state = changed
+
+
+class Gate:
+    """Holds every outgoing channel of this process before its n-th frame, until `opened` is set."""
+
+    def __init__(self, monkeypatch, *, before_frame: int, timeouts: ChannelTimeouts = DEFAULT_TIMEOUTS) -> None:
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+        real = tls_channel.connect
+
+        async def connect(host, port, identity, peer):
+            channel = await real(host, port, identity, peer, timeouts=timeouts)
+            send, sent = channel.send_frame, 0
+
+            async def send_frame(payload):
+                nonlocal sent
+                sent += 1
+                if sent == before_frame:
+                    self.reached.set()
+                    await self.opened.wait()
+                await send(payload)
+
+            channel.send_frame = send_frame
+            return channel
+
+        monkeypatch.setattr(tls_channel, "connect", connect)
