@@ -19,7 +19,7 @@ SCHEMA: Final = 1
 
 _T = TypeVar("_T")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 class Parsed(click.ParamType[Any], Generic[_T]):

@@ -58,8 +58,20 @@ class LazyGroup(click.Group):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  # slow to import
+
+    try:
+        click.echo(f"sharekeeper {version('sharekeeper')}")
+    except PackageNotFoundError:
+        click.echo("sharekeeper, not installed: run from a checkout")
+    ctx.exit()
+
+
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="sharekeeper", message="%(prog)s %(version)s")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="The version.")
 def root() -> None:
     """Backup and disaster recovery for the key shares of a NEAR MPC node.
 
@@ -102,7 +114,7 @@ def _tell(code: str, message: str, *, as_json: bool) -> None:
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     where = f" (see `{context.command_path} --help`)" if context is not None else ""
-    return error.format_message().rstrip(".") + where
+    return " ".join(error.format_message().split()).rstrip(".") + where
 
 
 def _reader_left() -> int:

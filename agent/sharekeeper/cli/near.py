@@ -16,6 +16,7 @@ from sharekeeper.config import NearConfig, load_backup_service, load_node_agent
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.ports import Clock
+from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
 _OPTIONS = (
     click.option("--config", "config_path", type=FILE, metavar="FILE", help="A daemon's TOML file; or else:"),
@@ -73,7 +74,7 @@ def is_node_agent(config_path: Path) -> bool:
     return "node_agent" in tables
 
 
-def near_rpc(near: NearConfig, clock: Clock) -> NearRpc:
+def near_rpc(near: NearConfig, clock: Clock, *, timeout_seconds: float = RPC_TIMEOUT_SECONDS) -> NearRpc:
     """A reader of that chain, not connected yet."""
     return NearRpc(
         url=near.rpc_url,
@@ -81,6 +82,7 @@ def near_rpc(near: NearConfig, clock: Clock) -> NearRpc:
         chain_id=near.chain_id,
         genesis_hash=near.genesis_hash,
         clock=clock,
+        timeout_seconds=timeout_seconds,
     )
 
 

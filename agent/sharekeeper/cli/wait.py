@@ -20,6 +20,7 @@ from sharekeeper.domain.keyset import BackupId
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState, Recovery, Running, running_part
 from sharekeeper.errors import ChainFault, WaitTimedOut
 from sharekeeper.keys import load_backup_service_keys, public_keys
+from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
 _POLL_SECONDS = 0.5
 
@@ -154,7 +155,7 @@ async def _wait(near: NearConfig, wanted: Wanted, timeout_seconds: int) -> Seen:
     clock = SystemClock()
     deadline = clock.monotonic() + timeout_seconds
     last = ""
-    async with near_rpc(near, clock) as rpc:
+    async with near_rpc(near, clock, timeout_seconds=min(RPC_TIMEOUT_SECONDS, timeout_seconds)) as rpc:
         network: NetworkId | None = None
         while True:
             try:
