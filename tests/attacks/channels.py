@@ -19,7 +19,7 @@ from tests.protocol.exchange_values import BACKUP_SERVICE, NODE, STRANGER
 
 LIMIT = 1024
 HOST = "127.0.0.1"
-SHORT = ChannelTimeouts(handshake_seconds=0.4, stall_seconds=0.3, session_seconds=1.0)
+SHORT = ChannelTimeouts(handshake_seconds=0.8, stall_seconds=0.4, session_seconds=3)
 USUAL = ChannelTimeouts(handshake_seconds=5, stall_seconds=5, session_seconds=20)
 
 __all__ = ["BACKUP_SERVICE", "NODE", "STRANGER"]

@@ -1,16 +1,22 @@
 """The deterministic leaf certificate and the contexts that pin it (near/mpc interop, section 1)."""
 
 import hashlib
+import os
 import ssl
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharekeeper.crypto import pinning
 from sharekeeper.crypto.certificate import leaf_certificate
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.crypto.pinning import check_peer, client_context, server_context
@@ -174,3 +180,42 @@ def test_bytes_that_are_no_point_of_the_curve_make_a_pin_that_nobody_meets():
     nobody = TlsKey(b"\x02" + bytes(31))
     with pytest.raises(ssl.SSLCertVerificationError):
         shake(client_context(KEYS[0], nobody), server_context(KEYS[1], KEYS[0].tls_key))
+
+
+def test_server_whose_key_is_not_ed25519_is_refused_after_the_handshake():
+    """Only a context that does not pin gets this far; the comparison does not rely on the pin."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_p256_identity(server)
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    client, _ = shake(trusting, server)
+    with pytest.raises(PeerNotAuthenticated, match="no Ed25519 key but"):
+        check_peer(client, KEYS[0].tls_key)
+
+
+def load_p256_identity(context: ssl.SSLContext) -> None:
+    key = ec.derive_private_key(12345, ec.SECP256R1())
+    usual = x509.load_der_x509_certificate(leaf_certificate(KEYS[0].tls_key))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(usual.subject)
+        .issuer_name(usual.issuer)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2090, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    descriptor = os.memfd_create("test-identity")
+    try:
+        os.write(descriptor, pem + certificate.public_bytes(Encoding.PEM))
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def test_certificate_that_cannot_be_read_is_refused():
+    with pytest.raises(PeerNotAuthenticated, match="cannot be read"):
+        pinning._public_key(b"no certificate")

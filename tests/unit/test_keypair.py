@@ -74,6 +74,12 @@ def test_malformed_private_key_is_refused_by_name(text, message):
         KeyPair.parse(text)
 
 
+def test_white_space_around_a_short_private_key_is_refused():
+    short = KeyPair.generate(bytes(16) + SEED[:16]).text().reveal().decode()
+    with pytest.raises(ValueError, match="white space"):
+        KeyPair.parse(short + " ")
+
+
 @pytest.mark.parametrize("length", [0, 31, 33])
 def test_seed_of_another_length_is_refused(length):
     with pytest.raises(ValueError, match="32 bytes"):

@@ -136,7 +136,7 @@ def _encode(message: Message) -> tuple[int, dict[str, Any]]:
         case Receipt():
             says = {"status": _DURABLE, "payload_digest": message.payload_digest}
             return _RECEIPT, says | _encode_exchange(message.role, message.exchange)
-        case Refusal():
+        case _:
             return _REFUSAL, {"code": message.code, "message": message.message}
 
 

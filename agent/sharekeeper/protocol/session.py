@@ -208,7 +208,7 @@ class Session:
             case KeyShares():
                 self._check_shares(message)
                 self._payload_digest = payload_digest(frame)
-            case Receipt():
+            case _:
                 self._check_receipt(message)
         return message, after
 
