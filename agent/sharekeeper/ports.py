@@ -5,13 +5,13 @@ promises under cancellation (nothing half-done becomes visible).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sharekeeper.domain.backup import Approval, StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
-from sharekeeper.domain.keyset import BackupId, Keyset, KeysetDigest, Sha256Hex
+from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.keyshare import KeyShare
-from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ParticipantInfo, ProtocolState
+from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
 from sharekeeper.errors import PeerFault
 
 
@@ -67,19 +67,6 @@ class ContractCaller(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredBackup:
-    """Public facts of one backup in the vault: what its signed manifest says."""
-
-    backup_id: BackupId
-    keyset: Keyset
-    digest: KeysetDigest
-    source_tls_key: TlsKey
-    stored_at_ns: int
-    ciphertext_sha256: Sha256Hex
-    ciphertext_bytes: int
-
-
 class Vault(Protocol):
     """Where backups rest (design decision 5; docs/vault-format.md). One process at a time."""
 
@@ -128,20 +115,6 @@ class NodeSupervisor(Protocol):
 
     async def ensure_stopped(self) -> bool:
         """The node does not run; True if this call stopped it. Raises `SupervisorFailed`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """The operator's consent to one hand-out, made on the backup machine before the recovery starts (decision 8)."""
-
-    account_id: AccountId
-    info: ParticipantInfo
-    signer_key: SignerKey
-    keyset: KeysetDigest
-    approved_at_height: int
-    deadline_ns: int
-    used_for: int | None
-    """The `recovery_id` this approval was spent on, or None."""
 
 
 class ApprovalStore(Protocol):

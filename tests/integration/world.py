@@ -31,6 +31,7 @@ from sharekeeper.adapters.tls_channel import DEFAULT_TIMEOUTS, ChannelTimeouts
 from sharekeeper.adapters.transactions import NearCaller, add_key, deploy_contract, function_call
 from sharekeeper.config import load_backup_service, load_node_agent
 from sharekeeper.crypto.keypair import KeyPair
+from sharekeeper.domain.backup import Approval
 from sharekeeper.domain.identity import AccountId, Role
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare
@@ -44,7 +45,6 @@ from sharekeeper.domain.protocol_state import (
     running_part,
 )
 from sharekeeper.keys import generate, load_backup_service_keys, load_node_keys
-from sharekeeper.ports import Approval
 from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 from sharekeeper_devnet.chain import DevChain, Genesis, GenesisAccount
 from sharekeeper_devnet.network.dealer import Deal, deal, init_arguments

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Curve, DomainKey, DomainPublicKey, Keyset, Sha256Hex
 from sharekeeper.domain.protocol_state import (
@@ -15,7 +16,6 @@ from sharekeeper.domain.protocol_state import (
     Recovery,
     Running,
 )
-from sharekeeper.ports import StoredBackup
 
 ALICE, BOB, CAROL = AccountId("alice.test.near"), AccountId("bob.test.near"), AccountId("carol.test.near")
 NETWORK = NetworkId(chain_id="devnet", genesis_hash="3" * 44, contract_id=AccountId("mpc.test.near"))

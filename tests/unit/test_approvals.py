@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sharekeeper.adapters.approvals import DirectoryApprovalStore
+from sharekeeper.domain.backup import Approval
 from sharekeeper.errors import PolicyRefused, StoreFailed
-from sharekeeper.ports import Approval
 from tests.unit.protocol_values import ALICE, BOB, NEW, keyset
 from tests.unit.vault_values import BROKEN, FULL, Counter, SteppedDisk, failing, leftovers
 

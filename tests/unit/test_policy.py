@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharekeeper.ports import Approval
+from sharekeeper.domain.backup import Approval
 from sharekeeper.protocol.policy import HandOutAllowed, HandOutPolicy, HandOutRefused, decide_hand_out
 from sharekeeper.spec import MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH
 

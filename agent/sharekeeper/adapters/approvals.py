@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from sharekeeper.adapters.durable_file import DISK, Disk, FileLock, clean, ensure_directory, read_file, write_file
+from sharekeeper.domain.backup import Approval
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest, Sha256Hex
 from sharekeeper.domain.protocol_state import ParticipantInfo
 from sharekeeper.errors import PolicyRefused
-from sharekeeper.ports import Approval, ApprovalStore
+from sharekeeper.ports import ApprovalStore
 from sharekeeper.protocol.codec import DecodeError, canonical_json, field, integer, parse_json, text
 
 APPROVAL_FORMAT: Final = 1

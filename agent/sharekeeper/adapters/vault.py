@@ -9,11 +9,12 @@ from sharekeeper.adapters.durable_file import clean, read_file, remove_tree, syn
 from sharekeeper.adapters.vault_manifest import EntryName, EntryRef, Head, Manifest
 from sharekeeper.adapters.vault_reader import MANIFEST_FILE, EntryFault, Finding, Problem, VaultReport
 from sharekeeper.adapters.vault_writer import VaultWriter
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.keyset import BackupId, Keyset, Sha256Hex
 from sharekeeper.domain.keyshare import KeyShare, SharesMismatch, check_shares
 from sharekeeper.errors import ChainContradiction, SharesRefused, VaultCorrupt
-from sharekeeper.ports import StoredBackup, Vault
+from sharekeeper.ports import Vault
 from sharekeeper.protocol.codec import boolean, canonical_json, integer, parse_json
 
 VERIFIED_FILES: Final = {False: "verified.json", True: "verified-deep.json"}

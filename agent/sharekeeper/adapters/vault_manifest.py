@@ -14,9 +14,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sharekeeper.crypto.keypair import KeyPair
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import U64_MAX, BackupId, KeysetDigest, Sha256Hex
-from sharekeeper.ports import StoredBackup
 from sharekeeper.protocol.codec import (
     array,
     canonical_json,

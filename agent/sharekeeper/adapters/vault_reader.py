@@ -24,10 +24,10 @@ from sharekeeper.adapters.vault_manifest import (
     decode_manifest,
 )
 from sharekeeper.crypto.sealing import Unopenable, unseal
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.keyset import BackupId, Keyset, Sha256Hex
 from sharekeeper.domain.keyshare import KeyShare, SharesMismatch, check_shares
 from sharekeeper.errors import AlreadyRunning, ConfigInvalid, NoBackup, VaultCorrupt
-from sharekeeper.ports import StoredBackup
 from sharekeeper.protocol.codec import (
     DecodeError,
     canonical_json,

@@ -47,11 +47,12 @@ from sharekeeper.adapters.vault_reader import (
 )
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.crypto.sealing import check_recipients, recipient_of, seal
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import BackupId, Keyset, Sha256Hex
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.errors import ConfigInvalid, VaultCorrupt
-from sharekeeper.ports import Clock, StoredBackup
+from sharekeeper.ports import Clock
 from sharekeeper.protocol.codec import canonical_json
 from sharekeeper.secret import Secret
 
@@ -250,12 +251,16 @@ class VaultWriter(VaultReader):
         return self._settle_leaving(head)
 
     def _put_aside(self, head: Head, ref: EntryRef, reason: str) -> Head:
-        """The entry is in quarantine and the head record no longer names it. Evidence is kept."""
-        if os.path.lexists(self._path(ref.name)):
-            self._to_quarantine(str(ref.name), reason)
+        """The head record no longer names the entry, and it is in quarantine: evidence is kept.
+
+        In this order: what a crash in between leaves is an entry that the next verification finds unexpected.
+        """
         entries = tuple(entry for entry in head.entries if entry != ref)
         arriving = None if head.arriving == ref else head.arriving
-        return self._write_head(replace(head, entries=entries, arriving=arriving))
+        head = self._write_head(replace(head, entries=entries, arriving=arriving))
+        if os.path.lexists(self._path(ref.name)):
+            self._to_quarantine(str(ref.name), reason)
+        return head
 
     def _to_quarantine(self, entry: str, reason: str) -> None:
         safe = entry if EntryName.parse(entry) else "foreign"

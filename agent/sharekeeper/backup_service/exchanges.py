@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.protocol_state import ParticipantInfo
 from sharekeeper.errors import NoBackup, SharekeeperError, StoreFailed
 from sharekeeper.exchange import dialled, host_of, receive, refuse
-from sharekeeper.ports import Channel, Connect, StoredBackup, Vault
+from sharekeeper.ports import Channel, Connect, Vault
 from sharekeeper.protocol.messages import Hello, KeyShares, Receipt
 from sharekeeper.protocol.monitoring import FetchShares, HandOut
 from sharekeeper.protocol.session import BackupClient, RecoveryClient, Session

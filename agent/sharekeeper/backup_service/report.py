@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sharekeeper.backup_service.service import BackupService
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.keyset import BackupId
 from sharekeeper.domain.protocol_state import running_part
 from sharekeeper.ops.report import Metric, Report, counter, gauge
@@ -17,7 +18,6 @@ from sharekeeper.ops.status import (
     utc,
     view_status,
 )
-from sharekeeper.ports import StoredBackup
 
 _NS: Final = 1_000_000_000
 
@@ -57,14 +57,14 @@ def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
         reasons.append("registration: the contract does not have this backup service in force")
     if _wanted(service) is not None and current is None:
         reasons.append("backup: the keyset in force is not in the vault")
-    elif current is not None and service.verified_at_ns(current.backup_id) is None:
-        reasons.append("verification: the backup in force was not opened since the start")
+    elif service.verified_at_ns is None:
+        reasons.append("verification: the vault was not verified since the start")
     return reasons
 
 
 def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) -> Sequence[Metric]:
     held = service.held()
-    verified_at_ns = None if current is None else service.verified_at_ns(current.backup_id)
+    verified_at_ns = None if current is None else _verified_at_ns(service, current)
     exchanges = [
         ({"purpose": purpose, "result": result}, count) for (purpose, result), count in service.exchanges_total.items()
     ]
@@ -123,5 +123,10 @@ def _backup(service: BackupService, backup: StoredBackup) -> dict[str, Any]:
         "domains": len(backup.keyset.domains),
         "keyset_digest": backup.digest,
         "stored_at": utc(backup.stored_at_ns),
-        "verified_at": utc(service.verified_at_ns(backup.backup_id)),
+        "verified_at": utc(_verified_at_ns(service, backup)),
     }
+
+
+def _verified_at_ns(service: BackupService, backup: StoredBackup) -> int:
+    """When the backup was last opened: a store ends with reading it back."""
+    return max(backup.stored_at_ns, service.verified_at_ns or 0)

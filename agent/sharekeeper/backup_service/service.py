@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from sharekeeper.backup_service.exchanges import Exchanges
+from sharekeeper.domain.backup import Approval, StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId
-from sharekeeper.domain.keyset import BackupId
 from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery
 from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
 from sharekeeper.ops.logs import log_event
-from sharekeeper.ports import Approval, ApprovalStore, ChainReader, Clock, Connect, ContractCaller, StoredBackup, Vault
+from sharekeeper.ports import ApprovalStore, ChainReader, Clock, Connect, ContractCaller, Vault
 from sharekeeper.protocol.monitoring import (
     Alarm,
     ConfirmDelivery,
@@ -27,7 +27,7 @@ from sharekeeper.protocol.monitoring import (
     Holdings,
     MonitoringStep,
     Rest,
-    VerifyBackup,
+    VerifyVault,
     decide_backup,
 )
 from sharekeeper.protocol.onboarding import (
@@ -47,20 +47,20 @@ _INDEX_SECONDS: Final = 60.0
 """The vault's index is read again at least this often, and after every action."""
 
 Step = MonitoringStep | Wait | OperatorNeeded | RegisterBackupService
-Action = FetchShares | HandOut | ConfirmDelivery | VerifyBackup | DestroyOlder | RegisterBackupService
-_ACTIONS: Final = (FetchShares, HandOut, ConfirmDelivery, VerifyBackup, DestroyOlder, RegisterBackupService)
+Action = FetchShares | HandOut | ConfirmDelivery | VerifyVault | DestroyOlder | RegisterBackupService
+_ACTIONS: Final = (FetchShares, HandOut, ConfirmDelivery, VerifyVault, DestroyOlder, RegisterBackupService)
 
 _TOPICS: Final[dict[type[Action], str]] = {
     FetchShares: "backup",
     HandOut: "hand-out",
     ConfirmDelivery: "confirmation",
-    VerifyBackup: "verification",
+    VerifyVault: "verification",
     DestroyOlder: "clean-up",
     RegisterBackupService: "registration",
 }
 _PURPOSES: Final = {FetchShares: "backup", HandOut: "recovery"}
 
-VerifyVault = Callable[[], Awaitable[Sequence[str]]]
+Verify = Callable[[], Awaitable[Sequence[str]]]
 """Opens every backup; returns one sentence for each problem."""
 
 
@@ -83,7 +83,7 @@ class BackupServicePorts:
     chain: ChainReader
     caller: ContractCaller
     vault: Vault
-    verify_vault: VerifyVault
+    verify_vault: Verify
     approvals: ApprovalStore
     memory: Memory
     connect: Connect
@@ -112,7 +112,8 @@ class BackupService:
         self._registered_in: ProtocolState | None = None
         self._index: Sequence[StoredBackup] = ()
         self._index_read_at: float | None = None
-        self._verified_at_ns: dict[BackupId, int] = {}
+        self.verified_at_ns: int | None = None
+        """When this process last verified the vault (wall time), or None."""
         self._delivered: int | None = None
         self.step: Step = Wait(reason="starting")
         """What was decided last."""
@@ -180,9 +181,7 @@ class BackupService:
         now = self._clock.monotonic()
         if self._index_read_at is None or now - self._index_read_at >= _INDEX_SECONDS:
             self._index, self._index_read_at = self._ports.vault.index(), now
-        return Holdings(
-            usable=self._index, verified_at_ns=tuple(self._verified_at_ns.items()), delivered=self._delivered
-        )
+        return Holdings(usable=self._index, verified_at_ns=self.verified_at_ns, delivered=self._delivered)
 
     def _note_duty(self, step: Step) -> None:
         if isinstance(step, Alarm | OperatorNeeded):
@@ -223,7 +222,7 @@ class BackupService:
             case ConfirmDelivery(recovery_id=recovery_id):
                 await self._ports.caller.call("confirm_key_share_delivery", {"recovery_id": recovery_id})
                 log_event(_LOG, logging.INFO, "delivery confirmed to the contract", recovery_id=recovery_id)
-            case VerifyBackup():
+            case VerifyVault():
                 await self._verify()
             case DestroyOlder(current=current):
                 for gone in await self._ports.vault.destroy_older(current):
@@ -236,7 +235,6 @@ class BackupService:
 
     async def _fetch(self, step: FetchShares) -> None:
         stored = await self._exchanges.fetch(step)
-        self._verified_at_ns[stored.backup_id] = self._clock.wall_ns()
         log_event(_LOG, logging.INFO, "backup is durable", epoch=stored.keyset.epoch_id, backup_id=stored.backup_id)
 
     async def _hand_out(self, step: HandOut) -> None:
@@ -269,9 +267,10 @@ class BackupService:
         return verdict.approval
 
     async def _verify(self) -> None:
+        """Every backup was opened. A failure is not tried again before the next day or start: it must not hold up more."""
+        self.verified_at_ns = self._clock.wall_ns()
         problems = await self._ports.verify_vault()
-        now_ns = self._clock.wall_ns()
-        self._verified_at_ns = {backup.backup_id: now_ns for backup in self._ports.vault.index()}
+        self.verified_at_ns = self._clock.wall_ns()
         if problems:
             raise VaultCorrupt("; ".join(problems))
 
@@ -285,10 +284,6 @@ class BackupService:
     def held(self) -> Sequence[StoredBackup]:
         """The usable backups, as last read."""
         return self._index
-
-    def verified_at_ns(self, backup_id: BackupId) -> int | None:
-        """When this process last saw that backup open (wall time), or None."""
-        return self._verified_at_ns.get(backup_id)
 
     @property
     def delivered(self) -> int | None:

@@ -21,11 +21,11 @@ from sharekeeper.cli.common import (
 )
 from sharekeeper.cli.daemon import status_lines, status_of
 from sharekeeper.config import BackupServiceConfig, load_backup_service
+from sharekeeper.domain.backup import Approval
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest
 from sharekeeper.domain.protocol_state import ParticipantInfo, ProtocolState, Recovery, running_part
 from sharekeeper.errors import OperatorFault, PolicyRefused
-from sharekeeper.ports import Approval
 
 _NS = 10**9
 

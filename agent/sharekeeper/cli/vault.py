@@ -19,12 +19,12 @@ from sharekeeper.cli.common import BACKUP_ID, FILE, config_option, json_option, 
 from sharekeeper.cli.near import connected
 from sharekeeper.config import BackupServiceConfig, NearConfig, load_backup_service
 from sharekeeper.crypto.sealing import recipient_of
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.keyset import BackupId
 from sharekeeper.errors import NoBackup, StoreFailed, VaultCorrupt
 from sharekeeper.keys import load_backup_service_keys
 from sharekeeper.ops.status import utc
-from sharekeeper.ports import StoredBackup
 from sharekeeper.protocol.codec import canonical_json, encode_keyset, encode_shares
 
 

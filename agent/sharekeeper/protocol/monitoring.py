@@ -6,15 +6,17 @@ seen each change (spec todo #948). Rules, first match wins:
 1. The chain's keyset is older than a backup in the vault: alarm, and nothing else (design decision 6).
 2. No keyset in force: nothing.
 3. Recovery of the own account: hand out, confirm, or say why not (spec: "Recovery").
-4. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup").
-5. The backup in force was not opened for a day: open it.
-6. A Running keyset has been held past the grace time: destroy the older ones (design decision 5).
+4. The vault was not verified since the start: verify it, before a new backup could hide that one is missing.
+5. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup").
+6. The vault was not verified for a day: verify it.
+7. A Running keyset has been held past the grace time: destroy the older ones (design decision 5).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.protocol_state import (
@@ -27,11 +29,10 @@ from sharekeeper.domain.protocol_state import (
     running_part,
 )
 from sharekeeper.errors import ChainContradiction, NoBackup, SharekeeperError
-from sharekeeper.ports import StoredBackup
 
 NS: Final = 1_000_000_000
 VERIFY_EVERY_SECONDS: Final = 24 * 3600.0
-"""The backup in force is opened at least this often, to prove that it opens."""
+"""Every backup is opened at least this often, to prove that it opens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +74,8 @@ class ConfirmDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyBackup:
-    """Open the backup in force."""
-
-    backup_id: BackupId
+class VerifyVault:
+    """Open every backup in the vault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,7 @@ class DestroyOlder:
     current: BackupId
 
 
-MonitoringStep = Rest | Alarm | FetchShares | HandOut | ConfirmDelivery | VerifyBackup | DestroyOlder
+MonitoringStep = Rest | Alarm | FetchShares | HandOut | ConfirmDelivery | VerifyVault | DestroyOlder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +93,16 @@ class Holdings:
     """What the backup service has, as far as a decision needs it.
 
     `usable`: backups in the vault that are not known to be damaged. `verified_at_ns`: wall time at which
-    this process last opened or stored each backup. `delivered`: the recovery whose durable receipt arrived.
+    this process last verified the vault, or None. `delivered`: the recovery whose durable receipt arrived.
     """
 
     usable: Sequence[StoredBackup]
-    verified_at_ns: tuple[tuple[BackupId, int], ...] = ()
+    verified_at_ns: int | None = None
     delivered: int | None = None
 
     def find(self, backup_id: BackupId) -> StoredBackup | None:
         """The usable backup with that identity."""
         return next((backup for backup in self.usable if backup.backup_id == backup_id), None)
-
-    def verified(self, backup_id: BackupId) -> int | None:
-        """When this process last saw that backup open, or None."""
-        return dict(self.verified_at_ns).get(backup_id)
 
 
 def decide_backup(
@@ -134,10 +129,19 @@ def decide_backup(
     backup_id = running.keyset.backup_id(network, account_id)
     if isinstance(state, Recovery) and state.recovering.account_id == account_id:
         return _decide_own_recovery(state, backup_id, holdings)
+    if holdings.verified_at_ns is None:
+        return VerifyVault()
     held = holdings.find(backup_id)
     if held is None:
         return _decide_fetch(running, account_id)
-    return _decide_upkeep(state, held, holdings, now_ns, grace_seconds)
+    return _decide_upkeep(
+        state,
+        held,
+        holdings,
+        since_verified_ns=now_ns - holdings.verified_at_ns,
+        since_stored_ns=now_ns - held.stored_at_ns,
+        grace_seconds=grace_seconds,
+    )
 
 
 def goes_backwards(shown: Keyset, held: Keyset) -> bool:
@@ -183,12 +187,16 @@ def _decide_fetch(running: Running, account_id: AccountId) -> MonitoringStep:
 
 
 def _decide_upkeep(
-    state: ProtocolState, held: StoredBackup, holdings: Holdings, now_ns: int, grace_seconds: float
+    state: ProtocolState,
+    held: StoredBackup,
+    holdings: Holdings,
+    *,
+    since_verified_ns: int,
+    since_stored_ns: int,
+    grace_seconds: float,
 ) -> MonitoringStep:
-    verified_at_ns = holdings.verified(held.backup_id)
-    if verified_at_ns is None or now_ns - verified_at_ns >= VERIFY_EVERY_SECONDS * NS:
-        return VerifyBackup(backup_id=held.backup_id)
-    past_grace = now_ns - held.stored_at_ns >= grace_seconds * NS
-    if isinstance(state, Running) and len(holdings.usable) > 1 and past_grace:
+    if since_verified_ns >= VERIFY_EVERY_SECONDS * NS:
+        return VerifyVault()
+    if isinstance(state, Running) and len(holdings.usable) > 1 and since_stored_ns >= grace_seconds * NS:
         return DestroyOlder(current=held.backup_id)
     return Rest(reason=f"the backup of epoch {held.keyset.epoch_id} is held and opens")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from sharekeeper.domain.backup import Approval
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.protocol_state import Recovery
-from sharekeeper.ports import Approval
 from sharekeeper.spec import MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH
 
 PUBLIC_CHAIN_IDS: Final = frozenset({"mainnet", "testnet"})
