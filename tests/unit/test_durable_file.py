@@ -163,7 +163,13 @@ def test_other_changes_end_with_a_sync(tmp_path):
     write_file(tmp_path / "f", b"x")
     (tmp_path / f"{TEMPORARY_PREFIX}x").write_bytes(b"x")
     assert calls_of(lambda disk: move(tmp_path / "f", tmp_path / "g", disk=disk)) == ["rename", "fsync", "fsync"]
-    assert calls_of(lambda disk: append_line(tmp_path / "l", b"x", disk=disk)) == ["append", "write", "fsync", "fsync"]
+    assert calls_of(lambda disk: append_line(tmp_path / "l", b"x", disk=disk)) == [
+        "append",
+        "write",
+        "write",
+        "fsync",
+        "fsync",
+    ]
     assert calls_of(lambda disk: clean(tmp_path, disk=disk)) == ["unlink", "fsync"]
     assert calls_of(lambda disk: ensure_directory(tmp_path / "n", disk=disk)) == ["mkdir", "chmod", "fsync"]
     assert calls_of(lambda disk: sync_directory(tmp_path, disk=disk)) == ["fsync"]

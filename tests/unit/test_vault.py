@@ -1,0 +1,499 @@
+"""The vault: stored, listed, opened, verified, encrypted anew, destroyed."""
+
+import asyncio
+import json
+import stat
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from sharekeeper.adapters.vault_reader import Problem
+from sharekeeper.domain.keyset import Sha256Hex
+from sharekeeper.errors import (
+    AlreadyRunning,
+    ChainContradiction,
+    ConfigInvalid,
+    KeysMissing,
+    NoBackup,
+    SharesRefused,
+    VaultCorrupt,
+)
+from sharekeeper.protocol.codec import encode_keyset, encode_shares
+from tests.unit.protocol_values import BOB
+from tests.unit.vault_values import (
+    NEW_RECIPIENTS,
+    OPERATOR_IDENTITY,
+    RECIPIENTS,
+    SECOND_OPERATOR_IDENTITY,
+    SERVICE_IDENTITY,
+    SIGNING_KEY,
+    SOURCE,
+    backup_id,
+    keyset,
+    leftovers,
+    recipient,
+    shares_of,
+    vault_at,
+)
+
+K5, K6 = keyset(5), keyset(6)
+
+
+@pytest.fixture
+def vault(tmp_path):
+    made = vault_at(tmp_path)
+    yield made
+    made.close()
+
+
+def entry(root, of=K5, suffix=""):
+    return root / "vault" / "keysets" / f"{of.epoch_id}-{of.digest()}{suffix}"
+
+
+def store(vault, of, **options):
+    return vault.store_now(of, shares_of(of, **options), SOURCE)
+
+
+def journal(root):
+    return [json.loads(line) for line in (root / "vault" / "journal.jsonl").read_bytes().splitlines()]
+
+
+# --- storing and opening ------------------------------------------------------------------------
+
+
+async def test_what_was_stored_opens(vault):
+    stored = await vault.store(K5, shares_of(K5), SOURCE)
+    assert await vault.open(stored.backup_id) == shares_of(K5)
+
+
+async def test_the_stored_facts_are_those_of_the_file(vault, tmp_path):
+    stored = store(vault, K5)
+    ciphertext = (entry(tmp_path) / "shares.age").read_bytes()
+    assert (stored.keyset, stored.digest, stored.source_tls_key) == (K5, K5.digest(), SOURCE)
+    assert (stored.ciphertext_sha256, stored.ciphertext_bytes) == (Sha256Hex.of(ciphertext), len(ciphertext))
+    assert stored.backup_id == backup_id(K5)
+    assert vault.index() == (stored,)
+
+
+async def test_an_unused_vault_is_empty_and_reading_it_makes_nothing(vault, tmp_path):
+    assert vault.index() == ()
+    assert vault.verify(deep=True).findings == ()
+    with pytest.raises(NoBackup):
+        await vault.open(backup_id(K5))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_storing_again_changes_nothing(vault, tmp_path):
+    first = store(vault, K5)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert store(vault, K5) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+async def test_a_later_process_finds_what_was_stored(vault, tmp_path):
+    stored = store(vault, K5)
+    vault.close()
+    later = vault_at(tmp_path)
+    assert later.index() == (stored,)
+    assert later.open_now(stored.backup_id) == shares_of(K5)
+    assert later.store_now(K5, shares_of(K5), SOURCE) == stored
+    later.close()
+
+
+async def test_backups_are_listed_oldest_first_and_each_opens(vault):
+    made = [store(vault, of) for of in (K5, K6, keyset(6, attempt=1))]
+    assert list(vault.index()) == made
+    for stored in made:
+        assert vault.open_now(stored.backup_id) == shares_of(stored.keyset)
+
+
+async def test_shares_of_another_keyset_are_refused(vault):
+    with pytest.raises(SharesRefused, match="nothing was stored"):
+        vault.store_now(K5, shares_of(K6), SOURCE)
+    assert vault.index() == ()
+
+
+async def test_other_shares_of_a_held_keyset_are_refused_and_the_held_ones_stay(vault):
+    stored = store(vault, K5)
+    with pytest.raises(SharesRefused, match="one of the two copies is wrong"):
+        store(vault, K5, base=900)
+    assert vault.open_now(stored.backup_id) == shares_of(K5)
+
+
+async def test_an_older_epoch_never_replaces_a_newer_one(vault):
+    store(vault, K6)
+    with pytest.raises(ChainContradiction, match="epoch 5 was not stored"):
+        store(vault, K5)
+    assert [stored.keyset for stored in vault.index()] == [K6]
+
+
+async def test_an_older_epoch_is_refused_even_after_the_newer_one_was_lost(vault, tmp_path):
+    store(vault, K6)
+    (entry(tmp_path, K6) / "shares.age").write_bytes(b"")
+    vault.verify(deep=True)
+    assert vault.index() == ()
+    with pytest.raises(ChainContradiction):
+        store(vault, K5)
+
+
+async def test_an_older_epoch_that_is_held_may_be_stored_again(vault):
+    first = store(vault, K5)
+    store(vault, K6)
+    assert store(vault, K5) == first
+
+
+async def test_the_vault_is_its_owners_alone(vault, tmp_path):
+    store(vault, K5)
+    vault.verify(deep=False)
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+async def test_a_vault_open_to_others_is_closed_to_them(vault, tmp_path):
+    store(vault, K5)
+    vault.close()
+    (tmp_path / "vault").chmod(0o755)
+    vault.acquire()
+    assert stat.S_IMODE((tmp_path / "vault").stat().st_mode) == 0o700
+
+
+async def test_no_secret_is_on_disk_in_the_clear(vault, tmp_path):
+    store(vault, K5)
+    share = shares_of(K5)[0].private_share.reveal()
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert share not in path.read_bytes()
+            assert share.hex().encode() not in path.read_bytes()
+
+
+async def test_a_hundred_domains_are_stored_and_opened(vault):
+    large = keyset(5, domains=100)
+    assert vault.open_now(store(vault, large).backup_id) == shares_of(large)
+
+
+async def test_the_journal_tells_the_history(vault, tmp_path):
+    first = store(vault, K5)
+    store(vault, K6)
+    vault.destroy_older_now(backup_id(K6))
+    lines = journal(tmp_path)
+    assert [line["event"] for line in lines] == ["stored", "stored", "destroyed"]
+    assert [line.get("number") for line in lines] == [1, 2, None]
+    assert lines[1]["previous"] == lines[0]["manifest_sha256"] == lines[2]["manifest_sha256"]
+    assert lines[2]["entry"] == f"5-{first.digest}"
+
+
+# --- recipients ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "recipients", [(), RECIPIENTS[:1], RECIPIENTS[1:], RECIPIENTS[:1] * 2, (RECIPIENTS[1], NEW_RECIPIENTS[1])]
+)
+def test_a_vault_without_two_recipients_or_without_its_own_is_refused(tmp_path, recipients):
+    with pytest.raises(ConfigInvalid, match="operator_recipient"):
+        vault_at(tmp_path, recipients=recipients)
+
+
+def test_a_malformed_recipient_or_identity_is_refused(tmp_path):
+    with pytest.raises(ConfigInvalid, match="age1wrong"):
+        vault_at(tmp_path, recipients=(*RECIPIENTS, "age1wrong"))
+    with pytest.raises(KeysMissing):
+        vault_at(tmp_path, identity="AGE-SECRET-KEY-1WRONG")
+
+
+def test_a_vault_of_another_account_or_signing_key_is_refused(vault, tmp_path):
+    store(vault, K5)
+    with pytest.raises(ConfigInvalid, match=r"belongs to alice\.test\.near"):
+        vault_at(tmp_path, account_id=BOB).index()
+    with pytest.raises(VaultCorrupt, match="did not sign"):
+        vault_at(tmp_path, signing_key=type(SIGNING_KEY).generate(b"t" * 32)).index()
+
+
+@pytest.mark.needs("age")
+@pytest.mark.parametrize("identity", [OPERATOR_IDENTITY, SERVICE_IDENTITY], ids=["operator", "service"])
+def test_stock_age_opens_a_backup_with_either_identity(vault, tmp_path, identity):
+    store(vault, K5)
+    (tmp_path / "key").write_text(identity + "\n")
+    command = ["age", "-d", "-i", tmp_path / "key", entry(tmp_path) / "shares.age"]
+    plain = subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
+    assert json.loads(plain) == {
+        "format": 1,
+        "chain_id": "devnet",
+        "genesis_hash": "3" * 44,
+        "contract_id": "mpc.test.near",
+        "account_id": "alice.test.near",
+        "keyset": encode_keyset(K5),
+        "shares": encode_shares(shares_of(K5)),
+    }
+
+
+@pytest.mark.needs("age")
+def test_stock_age_opens_it_with_a_recipient_added_by_rekey_only(vault, tmp_path):
+    store(vault, K5)
+    vault.rekey(NEW_RECIPIENTS)
+    [path] = (tmp_path / "vault" / "keysets").iterdir()
+    for identity, opens in ((SECOND_OPERATOR_IDENTITY, True), (OPERATOR_IDENTITY, False)):
+        (tmp_path / "key").write_text(identity + "\n")
+        ran = subprocess.run(
+            ["age", "-d", "-i", tmp_path / "key", path / "shares.age"], capture_output=True, check=False, timeout=20
+        )
+        assert (ran.returncode == 0) is opens
+
+
+# --- rekey --------------------------------------------------------------------------------------
+
+
+def test_rekey_encrypts_every_backup_anew_and_keeps_its_facts(vault, tmp_path):
+    before = [store(vault, K5), store(vault, K6)]
+    after = vault.rekey(NEW_RECIPIENTS)
+    assert vault.index() == after
+    for old, new in zip(before, after, strict=True):
+        sealed = {"ciphertext_sha256": new.ciphertext_sha256, "ciphertext_bytes": new.ciphertext_bytes}
+        assert replace(old, **sealed) == new
+    assert all(a.ciphertext_sha256 != b.ciphertext_sha256 for a, b in zip(after, before, strict=True))
+    assert [path.name for path in sorted((tmp_path / "vault" / "keysets").iterdir())] == [
+        f"5-{K5.digest()}.3",
+        f"6-{K6.digest()}.4",
+    ]
+    assert vault.verify(deep=True).ok
+
+
+def test_rekeying_to_the_same_recipients_changes_nothing(vault):
+    stored = store(vault, K5)
+    assert vault.rekey(tuple(reversed(RECIPIENTS))) == ()
+    assert vault.index() == (stored,)
+
+
+def test_rekeying_there_and_back_keeps_every_name_unique(vault):
+    store(vault, K5)
+    for _ in range(3):
+        vault.rekey(NEW_RECIPIENTS)
+        vault.rekey(RECIPIENTS)
+    assert vault.open_now(backup_id(K5)) == shares_of(K5)
+    assert vault.verify(deep=True).ok
+
+
+def test_the_service_identity_is_replaced_in_two_rekeys(vault, tmp_path):
+    store(vault, K5)
+    new = recipient(SECOND_OPERATOR_IDENTITY)
+    vault.rekey((*RECIPIENTS, new))
+    vault.close()
+    successor = vault_at(tmp_path, identity=SECOND_OPERATOR_IDENTITY, recipients=(new, RECIPIENTS[1]))
+    assert len(successor.rekey((new, RECIPIENTS[1]))) == 1
+    assert successor.open_now(backup_id(K5)) == shares_of(K5)
+    successor.close()
+
+
+def test_rekey_refuses_too_few_recipients(vault):
+    stored = store(vault, K5)
+    with pytest.raises(ConfigInvalid):
+        vault.rekey(RECIPIENTS[:1])
+    assert vault.index() == (stored,)
+
+
+def test_stores_after_a_rekey_use_the_new_recipients(vault):
+    vault.rekey(NEW_RECIPIENTS)
+    store(vault, K5)
+    assert vault.rekey(NEW_RECIPIENTS) == ()
+
+
+# --- destroying ---------------------------------------------------------------------------------
+
+
+async def test_older_backups_are_destroyed_and_the_current_one_stays(vault, tmp_path):
+    for of in (K5, keyset(6, attempt=1), K6):
+        store(vault, of)
+    destroyed = await vault.destroy_older(backup_id(K6))
+    assert list(destroyed) == [backup_id(K5), backup_id(keyset(6, attempt=1))]
+    assert vault.open_now(backup_id(K6)) == shares_of(K6)
+    assert [path.name for path in (tmp_path / "vault" / "keysets").iterdir()] == [entry(tmp_path, K6).name]
+    assert await vault.destroy_older(backup_id(K6)) == ()
+    assert vault.verify(deep=True).ok
+
+
+def test_nothing_is_destroyed_when_the_current_backup_is_absent_or_does_not_open(vault, tmp_path):
+    store(vault, K5)
+    with pytest.raises(NoBackup):
+        vault.destroy_older_now(backup_id(K6))
+    store(vault, K6)
+    (entry(tmp_path, K6) / "shares.age").write_bytes(b"damaged")
+    with pytest.raises(VaultCorrupt):
+        vault.destroy_older_now(backup_id(K6))
+    assert vault.open_now(backup_id(K5)) == shares_of(K5)
+
+
+def test_a_newer_backup_is_never_destroyed_for_an_older_one(vault):
+    store(vault, K5)
+    store(vault, K6)
+    with pytest.raises(ChainContradiction, match="nothing was destroyed"):
+        vault.destroy_older_now(backup_id(K5))
+    assert len(vault.index()) == 2
+
+
+def test_what_is_in_quarantine_of_older_keysets_is_destroyed_with_them(vault, tmp_path):
+    store(vault, K5)
+    (entry(tmp_path, K5) / "manifest.json").write_bytes(b"damaged")
+    vault.verify(deep=False)
+    store(vault, K6)
+    assert len(list((tmp_path / "vault" / "quarantine").iterdir())) == 1
+    vault.destroy_older_now(backup_id(K6))
+    assert list((tmp_path / "vault" / "quarantine").iterdir()) == []
+
+
+# --- verifying ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_whole_vault_verifies_and_the_service_remembers_it(vault, deep):
+    store(vault, K5)
+    assert vault.last_verification(deep=deep) is None
+    report = vault.verify(deep=deep)
+    assert report.ok
+    assert [finding.backup for finding in report.findings] == list(vault.index())
+    last = vault.last_verification(deep=deep)
+    assert (last.at_ns, last.deep, last.ok, last.entries) == (report.at_ns, deep, True, 1)
+    assert vault.last_verification(deep=not deep) is None
+
+
+def test_a_damaged_verification_record_is_an_alarm(vault, tmp_path):
+    store(vault, K5)
+    vault.verify(deep=True)
+    (tmp_path / "state" / "vault" / "verified-deep.json").write_bytes(b"{}")
+    with pytest.raises(VaultCorrupt, match="verify again"):
+        vault.last_verification(deep=True)
+
+
+def test_a_damaged_backup_is_moved_to_quarantine_and_a_fresh_copy_takes_its_place(vault, tmp_path):
+    store(vault, K5)
+    (entry(tmp_path) / "shares.age").write_bytes(b"damaged")
+    report = vault.verify(deep=False)
+    assert [finding.problem for finding in report.problems] == [Problem.DAMAGED]
+    assert vault.last_verification(deep=False).ok is False
+    assert vault.index() == ()
+    [evidence] = (tmp_path / "vault" / "quarantine").iterdir()
+    assert (evidence / "shares.age").read_bytes() == b"damaged"
+    store(vault, K5)
+    assert vault.open_now(backup_id(K5)) == shares_of(K5)
+    assert vault.verify(deep=True).ok
+
+
+def test_storing_over_a_damaged_backup_repairs_it_and_keeps_the_evidence(vault, tmp_path):
+    store(vault, K5)
+    (entry(tmp_path) / "shares.age").write_bytes(b"damaged")
+    store(vault, K5)
+    assert vault.open_now(backup_id(K5)) == shares_of(K5)
+    assert len(list((tmp_path / "vault" / "quarantine").iterdir())) == 1
+
+
+def test_another_process_reports_but_moves_nothing(vault, tmp_path):
+    store(vault, K5)
+    (entry(tmp_path) / "shares.age").write_bytes(b"damaged")
+    reader = vault_at(tmp_path)
+    assert not reader.verify(deep=True).ok
+    assert entry(tmp_path).exists()
+    assert reader.last_verification(deep=True) is None
+
+
+def test_a_backup_this_identity_does_not_open_stays_where_it_is(vault, tmp_path):
+    store(vault, K5)
+    vault.close()
+    other = vault_at(tmp_path, identity=SECOND_OPERATOR_IDENTITY, recipients=(NEW_RECIPIENTS[1], RECIPIENTS[1]))
+    other.acquire()
+    report = other.verify(deep=True)
+    assert [finding.problem for finding in report.findings] == [Problem.NOT_OPENED]
+    assert other.verify(deep=False).ok
+    other.close()
+    assert vault.open_now(backup_id(K5)) == shares_of(K5)
+
+
+def test_a_backup_the_disk_does_not_give_stays_where_it_is(vault, tmp_path):
+    store(vault, K5)
+    shares = entry(tmp_path) / "shares.age"
+    shares.rename(tmp_path / "elsewhere")
+    shares.symlink_to(tmp_path / "elsewhere")  # refused as unreadable, as a failing disk would be
+    assert [finding.problem for finding in vault.verify(deep=True).findings] == [Problem.UNREADABLE]
+    shares.unlink()
+    (tmp_path / "elsewhere").rename(shares)
+    assert vault.verify(deep=True).ok
+
+
+# --- adopting -----------------------------------------------------------------------------------
+
+
+def test_a_lost_head_record_is_an_alarm_until_the_operator_adopts_what_is_there(vault, tmp_path):
+    made = (store(vault, K5), store(vault, K6))
+    vault.close()
+    (tmp_path / "state" / "vault" / "head.json").unlink()
+    for act in (vault.index, vault.acquire, lambda: vault.verify(deep=False)):
+        with pytest.raises(VaultCorrupt, match="--adopt"):
+            act()
+    assert vault.adopt() == made
+    assert vault.index() == made
+    with pytest.raises(ChainContradiction):
+        store(vault, keyset(4))
+    assert vault.verify(deep=True).ok
+
+
+def test_adopting_takes_in_only_what_is_authentic_and_opens(vault, tmp_path):
+    store(vault, K5)
+    store(vault, K6)
+    (entry(tmp_path, K5) / "shares.age").write_bytes(b"damaged")
+    (tmp_path / "vault" / "keysets" / "foreign").mkdir()
+    assert [stored.keyset for stored in vault.adopt()] == [K6]
+
+
+def test_adopting_never_counts_down(vault, tmp_path):
+    store(vault, K5)
+    store(vault, K6)
+    vault.destroy_older_now(backup_id(K6))
+    vault.rekey(NEW_RECIPIENTS)
+    head = vault._read_head()
+    assert vault.adopt() == vault.index()
+    assert vault._read_head() == head
+
+
+# --- several processes and cancellation ----------------------------------------------------------
+
+
+def test_two_writers_are_one_too_many(vault, tmp_path):
+    store(vault, K5)
+    second = vault_at(tmp_path)
+    for act in (second.acquire, lambda: store(second, K6), lambda: second.rekey(NEW_RECIPIENTS), second.adopt):
+        with pytest.raises(AlreadyRunning, match="vault's lock"):
+            act()
+    vault.close()
+    store(second, K6)
+    second.close()
+
+
+async def test_a_reader_beside_a_busy_writer_always_sees_whole_backups(vault, tmp_path):
+    store(vault, K5)
+    reader = vault_at(tmp_path)
+
+    async def write():
+        for epoch in range(6, 16):
+            of = keyset(epoch)
+            await vault.store(of, shares_of(of), SOURCE)
+            await vault.destroy_older(backup_id(of))
+
+    writing = asyncio.create_task(write())
+    seen = set()
+    while not writing.done():
+        held = await asyncio.to_thread(reader.index)
+        seen.add(held[-1].keyset.epoch_id)
+        assert 1 <= len(held) <= 2
+        assert (await asyncio.to_thread(reader.verify, deep=True)).ok
+    await writing
+    assert len(seen) > 2
+    assert [stored.keyset.epoch_id for stored in reader.index()] == [15]
+
+
+async def test_a_cancelled_store_is_complete_or_absent(vault, tmp_path):
+    task = asyncio.create_task(vault.store(K5, shares_of(K5), SOURCE))
+    await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await vault.store(K5, shares_of(K5), SOURCE)
+    assert vault.verify(deep=True).ok
+    assert leftovers(tmp_path) == []
