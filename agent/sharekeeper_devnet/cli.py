@@ -9,10 +9,10 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -20,34 +20,35 @@ from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.durable_file import write_file
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import NearCaller
+from sharekeeper.cli.common import ACCOUNT_ID, DIRECTORY, FILE, json_option, show, table
+from sharekeeper.cli.main import INTERRUPTED_STATUS, USAGE_STATUS
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.errors import ConfigInvalid, SharekeeperError
+from sharekeeper.keys import read_operator_key
 from sharekeeper.protocol.codec import DecodeError, parse_json
 from sharekeeper_devnet.network import admin
 from sharekeeper_devnet.network.dealing import DealPlan, deal_into_directories, read_members
-from sharekeeper_devnet.network.key_file import ensure_key_file, read_key_file
+from sharekeeper_devnet.network.key_file import ensure_key_file
 
-SCHEMA: Final = 1
-_FILE: Final = click.Path(path_type=Path, dir_okay=False)
-_DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
 _YOCTO_PER_NEAR: Final = 10**24
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 rpc_option = click.option("--rpc", "rpc_url", required=True, help="URL of a NEAR endpoint of the rehearsal chain.")
 
 
 @click.group()
-def main() -> None:
+def root() -> None:
     """Rehearsal networks: accounts, key shares, contract, signatures."""
 
 
-@main.command()
-@click.option("--account", "account_ids", multiple=True, required=True, help="Account id; repeat for more.")
-@click.option("--keys-dir", required=True, type=_DIRECTORY, help="Operator keys: DIR/<account id>, 0600.")
+@root.command()
+@click.option(
+    "--account", "account_ids", multiple=True, required=True, type=ACCOUNT_ID, help="Account id; repeat for more."
+)
+@click.option("--keys-dir", required=True, type=DIRECTORY, help="Operator keys: DIR/<account id>, 0600.")
 @click.option("--balance", default=1000, show_default=True, type=click.IntRange(min=1), help="NEAR per account.")
-@click.option("--out", required=True, type=_FILE, help="Accounts file for `devnet-neard init --accounts`.")
-@as_json_option
-def accounts(*, account_ids: tuple[str, ...], keys_dir: Path, balance: int, out: Path, as_json: bool) -> None:
+@click.option("--out", required=True, type=FILE, help="Accounts file for `devnet-neard init --accounts`.")
+@json_option
+def accounts(*, account_ids: tuple[AccountId, ...], keys_dir: Path, balance: int, out: Path, as_json: bool) -> None:
     """Make an operator key per account, where there is none, and the accounts file with the public keys."""
 
     async def work() -> dict[str, Any]:
@@ -56,16 +57,22 @@ def accounts(*, account_ids: tuple[str, ...], keys_dir: Path, balance: int, out:
     _run(as_json, work)
 
 
-@main.command()
+@root.command()
 @click.option("--threshold", required=True, type=click.IntRange(min=1), help="Participants needed to sign.")
-@click.option("--participants", "members", required=True, type=_FILE, help="JSON list; see docs/cli.md.")
+@click.option(
+    "--participants",
+    "members",
+    required=True,
+    type=FILE,
+    help="JSON list of {account_id, url, tls_public_key, signer_account_pk, keyshares_dir}.",
+)
 @click.option("--epoch", required=True, type=click.IntRange(min=0), help="Epoch of the keyset.")
 @click.option("--domains", default=3, show_default=True, type=click.IntRange(min=1), help="Number of domains.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=N", help="Contract config, e.g. recovery_timeout_blocks=50."
 )
-@click.option("--out", required=True, type=_FILE, help="Init file for `devnet deploy`.")
-@as_json_option
+@click.option("--out", required=True, type=FILE, help="Init file for `devnet deploy`.")
+@json_option
 def deal(
     *, threshold: int, members: Path, epoch: int, domains: int, settings: tuple[str, ...], out: Path, as_json: bool
 ) -> None:
@@ -85,14 +92,14 @@ def deal(
     _run(as_json, work)
 
 
-@main.command()
+@root.command()
 @rpc_option
-@click.option("--wasm", required=True, type=_FILE, help="The contract.")
-@click.option("--init", "init_file", required=True, type=_FILE, help="Init file of `devnet deal`.")
-@click.option("--key-file", required=True, type=_FILE, help="Full-access key of the contract account.")
-@click.option("--contract-id", required=True, help="The contract account.")
-@as_json_option
-def deploy(*, rpc_url: str, wasm: Path, init_file: Path, key_file: Path, contract_id: str, as_json: bool) -> None:
+@click.option("--wasm", required=True, type=FILE, help="The contract.")
+@click.option("--init", "init_file", required=True, type=FILE, help="Init file of `devnet deal`.")
+@click.option("--key-file", required=True, type=FILE, help="Full-access key of the contract account.")
+@click.option("--contract-id", required=True, type=ACCOUNT_ID, help="The contract account.")
+@json_option
+def deploy(*, rpc_url: str, wasm: Path, init_file: Path, key_file: Path, contract_id: AccountId, as_json: bool) -> None:
     """Deploy and initialise the contract; a repeat changes nothing."""
 
     async def work() -> dict[str, Any]:
@@ -104,16 +111,23 @@ def deploy(*, rpc_url: str, wasm: Path, init_file: Path, key_file: Path, contrac
     _run(as_json, work)
 
 
-@main.command()
+@root.command()
 @rpc_option
-@click.option("--contract", "contract_id", required=True, help="The contract account.")
-@click.option("--account", "account_id", required=True, help="The account that asks.")
-@click.option("--key-file", required=True, type=_FILE, help="Access key of that account.")
+@click.option("--contract", "contract_id", required=True, type=ACCOUNT_ID, help="The contract account.")
+@click.option("--account", "account_id", required=True, type=ACCOUNT_ID, help="The account that asks.")
+@click.option("--key-file", required=True, type=FILE, help="Access key of that account.")
 @click.option("--message", required=True, help="Text to sign, up to 1024 bytes.")
 @click.option("--timeout-blocks", default=100, show_default=True, type=click.IntRange(min=1), help="Patience.")
-@as_json_option
+@json_option
 def sign(
-    *, rpc_url: str, contract_id: str, account_id: str, key_file: Path, message: str, timeout_blocks: int, as_json: bool
+    *,
+    rpc_url: str,
+    contract_id: AccountId,
+    account_id: AccountId,
+    key_file: Path,
+    message: str,
+    timeout_blocks: int,
+    as_json: bool,
 ) -> None:
     """Ask the network for a signature, wait for it, verify it. Exit status 4: nobody answered in time."""
 
@@ -131,10 +145,10 @@ def sign(
     _run(as_json, work)
 
 
-def _accounts(account_ids: tuple[str, ...], keys_dir: Path, balance: int, out: Path) -> dict[str, Any]:
+def _accounts(account_ids: tuple[AccountId, ...], keys_dir: Path, balance: int, out: Path) -> dict[str, Any]:
     made_any = False
     entries: list[dict[str, str]] = []
-    for account_id in map(_account_id, account_ids):
+    for account_id in account_ids:
         pair, made = ensure_key_file(keys_dir / account_id, secrets.token_bytes)
         made_any = made_any or made
         key = {"public_key": str(pair.signer_key), "balance": str(balance * _YOCTO_PER_NEAR)}
@@ -148,41 +162,22 @@ def _accounts(account_ids: tuple[str, ...], keys_dir: Path, balance: int, out: P
 
 @asynccontextmanager
 async def _connected(
-    rpc_url: str, contract_id: str, account_id: str, key_file: Path
+    rpc_url: str, contract_id: AccountId, account_id: AccountId, key_file: Path
 ) -> AsyncIterator[tuple[NearRpc, NearCaller]]:
     """An endpoint of a rehearsal chain, and a caller with the key of that file."""
-    clock, contract = SystemClock(), _account_id(contract_id)
-    key = read_key_file(key_file)
+    clock = SystemClock()
+    key = read_operator_key(key_file)
     # The chain id is free in a rehearsal; that it is none of the public ones is checked below.
-    async with NearRpc(url=rpc_url, contract_id=contract, chain_id="", genesis_hash=None, clock=clock) as rpc:
+    async with NearRpc(url=rpc_url, contract_id=contract_id, chain_id="", genesis_hash=None, clock=clock) as rpc:
         await admin.refuse_public_network(rpc)
-        account = _account_id(account_id)
-        yield rpc, NearCaller(rpc=rpc, account_id=account, key=key, contract_id=contract, clock=clock)
+        yield rpc, NearCaller(rpc=rpc, account_id=account_id, key=key, contract_id=contract_id, clock=clock)
 
 
 def _run(as_json: bool, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> None:
-    """Prints the result and returns, or prints the error and exits with its status."""
-    try:
-        result = asyncio.run(work())
-    except SharekeeperError as error:
-        if as_json:
-            facts = {"code": error.code, "message": str(error), "retryable": error.retryable}
-            click.echo(json.dumps({"schema": SCHEMA, "type": "error", **facts}))
-        else:
-            click.echo(f"devnet: {error}", err=True)
-        sys.exit(error.exit_status)
-    if as_json:
-        click.echo(json.dumps({"schema": SCHEMA, **result}))
-        return
-    for name, value in result.items():
-        click.echo(f"{name}: {value}")
-
-
-def _account_id(value: str) -> AccountId:
-    try:
-        return AccountId(value)
-    except ValueError as error:
-        raise ConfigInvalid(str(error)) from None
+    """Prints what `work` returns: its facts, `type` among them."""
+    facts = asyncio.run(work())
+    kind = facts.pop("type")
+    show(kind, facts, table(facts), as_json=as_json)
 
 
 def _setting(item: str) -> tuple[str, int]:
@@ -207,6 +202,33 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigInvalid(f"{path} is not an init file: make one with `devnet deal`")
     return value
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; returns its exit status. Expected errors are told in one message, without a traceback."""
+    as_json = "--json" in arguments
+    try:
+        root.main(args=list(arguments), prog_name="devnet", standalone_mode=False)
+    except SharekeeperError as error:
+        return _told(error.code, str(error), error.exit_status, as_json=as_json)
+    except click.Abort:
+        return _told("interrupted", "interrupted", INTERRUPTED_STATUS, as_json=as_json)
+    except click.ClickException as error:
+        return _told("usage", error.format_message(), USAGE_STATUS, as_json=as_json)
+    return 0
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _told(code: str, message: str, status: int, *, as_json: bool) -> int:
+    if as_json:
+        show("error", {"code": code, "message": message}, "", as_json=True)
+    else:
+        click.echo(f"error: {message}", err=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -52,7 +52,6 @@ class Operator:
     tls: KeyPair = field(default_factory=key_pair)
     account: KeyPair = field(default_factory=key_pair)
     node: MpcNode | None = None
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def keyshares_dir(self) -> Path:
@@ -80,7 +79,6 @@ class Rehearsal:
     async def start(self, *names: str) -> None:
         for name in names:
             operator = self.operators[name]
-            operator.stop = asyncio.Event()
             operator.node = MpcNode(
                 config=MpcNodeConfig(
                     account_id=operator.account_id,
@@ -97,13 +95,15 @@ class Rehearsal:
                 poll_seconds=POLL_SECONDS,
             )
             await operator.node.start()
-            self._tasks[name] = asyncio.create_task(operator.node.run(operator.stop))
+            self._tasks[name] = asyncio.create_task(operator.node.run())
 
     async def kill(self, *names: str) -> None:
         for name in names:
             operator = self.operators[name]
-            operator.stop.set()
-            await self._tasks.pop(name)
+            task = self._tasks.pop(name)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled(), f"the node of {name} had ended: {task.exception()}"
             await operator.node.stop()
 
     async def sign(self, message: bytes, timeout_blocks: int = 100) -> admin.Signature:

@@ -13,6 +13,7 @@ from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.keyset import Curve
 from sharekeeper.domain.protocol_state import Participant
 from sharekeeper.errors import PeerClosed, PeerFault, ProtocolViolation, SharekeeperError
+from sharekeeper.ops.logs import log_event
 from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, p2p_address, receive, send
 from sharekeeper_devnet.network.curves import interpolate
 from sharekeeper_devnet.network.dealer import share_identifier
@@ -115,7 +116,9 @@ class Coordinator:
                 queue.put_nowait(_Offer(peer=peer, channel=channel, reply=reply))
                 await asyncio.Event().wait()
         except (SharekeeperError, ValueError) as error:
-            _LOG.info("event=peer_skipped request=%d peer=%s reason=%s", question.request_id, peer.account_id, error)
+            log_event(
+                _LOG, logging.INFO, "peer skipped", request=question.request_id, peer=peer.account_id, reason=str(error)
+            )
             queue.put_nowait(None)
 
 
@@ -174,7 +177,7 @@ def _consistent_set(
 def _name_misfits(offers: _Offers, points: Mapping[int, bytes]) -> None:
     for identifier, offer in offers.items():
         if _point_at(points, identifier) != offer.reply.verifying_share:
-            _LOG.warning("event=bad_verifying_share peer=%s", offer.peer.account_id)
+            log_event(_LOG, logging.WARNING, "bad verifying share", peer=offer.peer.account_id)
 
 
 def _point_at(points: Mapping[int, bytes], at: int) -> bytes | None:
@@ -193,7 +196,7 @@ async def _second_round(signing_round: SigningRound, offers: _Offers) -> dict[in
             await send(offer.channel, SignRequest(commitments=signing_round.commitments))
             shares[identifier] = (await receive(offer.channel, SignReply)).share
         except PeerFault as error:
-            _LOG.warning("event=peer_lost peer=%s reason=%s", offer.peer.account_id, error)
+            log_event(_LOG, logging.WARNING, "peer lost", peer=offer.peer.account_id, reason=str(error))
 
     await asyncio.gather(*(ask(identifier, offer) for identifier, offer in offers.items()))
     return shares
@@ -208,7 +211,7 @@ def _aggregated(
         signature = aggregate(signing_round, shares, verifying)
     except SharesInvalid as error:
         for culprit in error.culprits:
-            _LOG.warning("event=bad_signature_share peer=%s", offers[culprit].peer.account_id)
+            log_event(_LOG, logging.WARNING, "bad signature share", peer=offers[culprit].peer.account_id)
         return frozenset(error.culprits)
     if not verifies(signing_round.group_key, signing_round.message, signature):
         raise NotSigned("every share was right, yet the signature does not verify")

@@ -7,7 +7,7 @@ node's; a listener serves the requests that other nodes lead. `GET /health` says
 import asyncio
 import logging
 import secrets
-from typing import Final
+from typing import Final, NoReturn
 
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.adapters.near_rpc import NearRpc
@@ -17,6 +17,7 @@ from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import SharekeeperError
+from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import Clock
 from sharekeeper_devnet.network.channels import PEER_TIMEOUTS
 from sharekeeper_devnet.network.config import MpcNodeConfig
@@ -94,16 +95,16 @@ class MpcNode:
         await self._listener.start()
         await self._health.start()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Takes part in the network until `stop` is set. Faults of chain, peers and disk make it idle, no more."""
+    async def run(self) -> NoReturn:
+        """Takes part in the network until cancelled. Faults of chain, peers and disk make it idle, no more."""
         seen: BlockRef | None = None
-        while not stop.is_set():
+        while True:
             standing = await self._reader.read()
             self._note(standing)
             if standing.block != seen or isinstance(standing, Idle):
                 seen = standing.block
                 await self._act(standing)
-            await self._wait(stop)
+            await self._clock.sleep(self._poll_seconds)
 
     async def stop(self) -> None:
         """No port is open, no task is left."""
@@ -128,7 +129,7 @@ class MpcNode:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._answering = {number: other for number, other in self._answering.items() if other is not task}
         if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("event=unexpected_error", exc_info=error)
+            _LOG.error("unexpected error", exc_info=error)
 
     def _is_mine(self, standing: Signing, request: SignatureRequest) -> bool:
         """True when this node leads the open request at this block and is not at it already."""
@@ -145,12 +146,12 @@ class MpcNode:
             signature = await self._coordinator.signature(standing, request)
             await self._caller.call("respond", {"request_id": number, "signature": signature.hex()})
         except NotSigned as error:
-            _LOG.warning("event=not_signed request=%d reason=%s", number, error)
+            log_event(_LOG, logging.WARNING, "not signed", request=number, reason=str(error))
         except SharekeeperError as error:
-            _LOG.warning("event=not_answered request=%d code=%s reason=%s", number, error.code, error)
+            log_event(_LOG, logging.WARNING, "not answered", request=number, code=error.code, reason=str(error))
         else:
             self._answered.add(number)
-            _LOG.info("event=answered request=%d height=%d", number, standing.block.height)
+            log_event(_LOG, logging.INFO, "answered", request=number, height=standing.block.height)
 
     async def _expected_peers(self) -> tuple[TlsKey, ...]:
         return tuple(pins(await self._reader.read()))
@@ -159,7 +160,7 @@ class MpcNode:
         try:
             await self._listener.enforce_pins()
         except SharekeeperError as error:
-            _LOG.warning("event=pins_unknown code=%s reason=%s", error.code, error)
+            log_event(_LOG, logging.WARNING, "pins unknown", code=error.code, reason=str(error))
 
     async def _cancel_answers(self) -> None:
         tasks = list(self._answering.values())
@@ -167,22 +168,15 @@ class MpcNode:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _wait(self, stop: asyncio.Event) -> None:
-        waiting = asyncio.create_task(stop.wait())
-        sleeping = asyncio.create_task(self._clock.sleep(self._poll_seconds))
-        try:
-            await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            sleeping.cancel()
-
     def _note(self, standing: Standing) -> None:
         """One line when the node starts to sign, or is idle for another reason than before."""
         before, self._last = self._last, standing
         match standing:
             case Signing() if not isinstance(before, Signing):
-                _LOG.info("event=signing epoch=%d height=%d", standing.running.keyset.epoch_id, standing.block.height)
+                log_event(
+                    _LOG, logging.INFO, "signing", epoch=standing.running.keyset.epoch_id, height=standing.block.height
+                )
             case Idle() if not isinstance(before, Idle) or before.reason != standing.reason:
-                _LOG.info("event=idle reason=%s", standing.reason)
+                log_event(_LOG, logging.INFO, "idle", reason=standing.reason)
             case _:
                 pass

@@ -1,27 +1,28 @@
 """The process of the reference MPC node: `devnet-mpc-node run --config FILE`."""
 
 import asyncio
-import logging
+import contextlib
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.errors import SharekeeperError
+from sharekeeper.keys import load_node_keys
+from sharekeeper.ops.logs import configure_logs
 from sharekeeper_devnet.network.config import MpcNodeConfig, load_mpc_node
-from sharekeeper_devnet.network.key_file import read_key_file
 from sharekeeper_devnet.network.mpc_node import MpcNode
 
 
-async def run_node(config: MpcNodeConfig, stop: asyncio.Event) -> None:
-    """The node has run until `stop`, and is at its end. Raises `KeysMissing`, `AddressInUse`."""
+async def run_node(config: MpcNodeConfig) -> NoReturn:
+    """Runs the node until cancelled, then ends it in good order. Raises `KeysMissing`, `AddressInUse`."""
     clock = SystemClock()
     near = config.near
-    tls_key = read_key_file(config.keys_dir / "tls_key")
-    account_key = read_key_file(config.keys_dir / "account_key")
+    keys = load_node_keys(config.keys_dir)
     async with NearRpc(
         url=near.rpc_url,
         contract_id=near.contract_id,
@@ -29,10 +30,10 @@ async def run_node(config: MpcNodeConfig, stop: asyncio.Event) -> None:
         genesis_hash=near.genesis_hash,
         clock=clock,
     ) as rpc:
-        node = MpcNode(config=config, tls_key=tls_key, account_key=account_key, rpc=rpc, clock=clock)
+        node = MpcNode(config=config, tls_key=keys.tls, account_key=keys.account, rpc=rpc, clock=clock)
         try:
             await node.start()
-            await node.run(stop)
+            await node.run()
         finally:
             await node.stop()
 
@@ -46,7 +47,7 @@ def main() -> None:
 @click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="The node's TOML file.")
 def run(path: Path) -> None:
     """Run the node until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    configure_logs(as_json=False)
     try:
         asyncio.run(_run_until_signal(load_mpc_node(path)))
     except SharekeeperError as error:
@@ -55,10 +56,11 @@ def run(path: Path) -> None:
 
 
 async def _run_until_signal(config: MpcNodeConfig) -> None:
-    stop = asyncio.Event()
+    node = asyncio.ensure_future(run_node(config))
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run_node(config, stop)
+        asyncio.get_running_loop().add_signal_handler(number, node.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await node
 
 
 if __name__ == "__main__":

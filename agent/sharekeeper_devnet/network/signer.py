@@ -6,6 +6,7 @@ from typing import Final
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel
 from sharekeeper.domain.protocol_state import Participant
 from sharekeeper.errors import PeerFault
+from sharekeeper.ops.logs import log_event
 from sharekeeper_devnet.network.channels import receive, send
 from sharekeeper_devnet.network.dealer import share_identifier
 from sharekeeper_devnet.network.frost import SigningRound
@@ -32,10 +33,10 @@ class Signer:
         try:
             await self._serve(channel)
         except RequestRefused as refusal:
-            _LOG.warning("event=request_refused leader=%s reason=%s", channel.peer, refusal)
+            log_event(_LOG, logging.WARNING, "request refused", leader=str(channel.peer), reason=str(refusal))
             await _refuse(channel, str(refusal))
         except PeerFault as error:
-            _LOG.info("event=leader_lost leader=%s reason=%s", channel.peer, error)
+            log_event(_LOG, logging.INFO, "leader lost", leader=str(channel.peer), reason=str(error))
 
     async def _serve(self, channel: AuthenticatedChannel) -> None:
         question = await receive(channel, CommitRequest)
@@ -51,7 +52,7 @@ class Signer:
         except ValueError as error:
             raise RequestRefused(str(error)) from None
         await send(channel, SignReply(share=signature_share))
-        _LOG.info("event=share_sent request=%d leader=%s", question.request_id, leader.account_id)
+        log_event(_LOG, logging.INFO, "share sent", request=question.request_id, leader=leader.account_id)
 
     async def _accepted(self, channel: AuthenticatedChannel, question: CommitRequest) -> tuple[Signing, Participant]:
         """What this node will sign, and for whom.
@@ -98,4 +99,4 @@ async def _refuse(channel: AuthenticatedChannel, reason: str) -> None:
     try:
         await send(channel, Refusal(reason=reason))
     except PeerFault as error:
-        _LOG.info("event=leader_lost leader=%s reason=%s", channel.peer, error)
+        log_event(_LOG, logging.INFO, "leader lost", leader=str(channel.peer), reason=str(error))
