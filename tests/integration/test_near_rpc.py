@@ -282,6 +282,12 @@ async def test_the_network_is_the_one_the_endpoint_serves():
                 assert (network.chain_id, network.genesis_hash, network.contract_id) == ("devnet", GENESIS, CONTRACT)
 
 
+async def test_a_status_without_genesis_is_an_invalid_answer():
+    async with endpoint({"chain_id": "devnet"}) as (url, _), rpc(url) as chain:
+        with pytest.raises(ChainAnswerInvalid, match="genesis_hash"):
+            await chain.network()
+
+
 @pytest.mark.parametrize("changes", [{"chain_id": "mainnet"}, {"genesis_hash": OTHER_HASH}])
 async def test_another_network_than_the_configured_one_is_refused(changes):
     async with endpoint({"chain_id": "devnet", "genesis_hash": GENESIS}) as (url, _), rpc(url, **changes) as chain:

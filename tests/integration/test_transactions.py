@@ -18,6 +18,7 @@ from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import (
     NearCaller,
+    add_full_access_key,
     add_key,
     create_account,
     delete_key,
@@ -165,7 +166,9 @@ async def answer_about_another(pool, _request, blob):
 
 async def answer_malformed(pool, _request, blob):
     pool.execute(blob)
-    return {"result": {"final_execution_status": "FINAL", "status": {"SuccessValue": "!"}}}
+    answer = pool.final_answer(tx_hash(blob))
+    answer["result"]["status"] = {"SuccessValue": "!"}
+    return answer
 
 
 @asynccontextmanager
@@ -320,6 +323,68 @@ async def test_a_transaction_that_can_never_be_valid_is_refused_at_once():
     assert len(pool.broadcasts) == 1
 
 
+@pytest.mark.parametrize("cause", ["PARSE_ERROR", "METHOD_NOT_FOUND"])
+async def test_an_endpoint_that_cannot_read_transactions_ends_the_call(cause):
+    async def refuse_all(_pool, _request, _blob):
+        return error(cause, data="eof")
+
+    with pytest.raises(TransactionFailed, match=cause):
+        await call(Pool(refuse_all))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (error("INVALID_TRANSACTION", info={"TxExecutionError": {"InvalidTxError": "InvalidChain"}}), "InvalidChain"),
+        (error("INVALID_TRANSACTION", data="some new reason"), "some new reason"),
+    ],
+)
+async def test_a_refusal_is_told_wherever_the_endpoint_puts_its_reason(answer, words):
+    async def refuse_so(_pool, _request, _blob):
+        return answer
+
+    with pytest.raises(TransactionFailed, match=words):
+        await call(Pool(refuse_so))
+
+
+async def test_an_endpoint_that_routes_a_transaction_on_may_have_sent_it():
+    async def route(pool, _request, blob):
+        pool.pending[tx_hash(blob)] = [blob, 1]
+        return error("REQUEST_ROUTED")
+
+    pool = Pool(route)
+    assert await call(pool) == {"recovery_id": 7}
+    assert len(pool.broadcasts) == 1
+
+
+async def test_a_look_up_that_fails_decides_nothing():
+    class Forgetful(Pool):
+        async def tx(self, request, params):
+            self.tries = getattr(self, "tries", 0) + 1
+            if self.tries == 1:
+                request.transport.abort()
+            if self.tries == 2:
+                return error("DOES_NOT_TRACK_SHARD")
+            return await super().tx(request, params)
+
+        async def query(self, request, params):
+            if self.broadcasts and self.tries < 3:
+                return error("TOO_MANY_ACCESS_KEYS")
+            return await super().query(request, params)
+
+    pool = Forgetful(execute_and_drop_the_connection)
+    assert await call(pool) == {"recovery_id": 7}
+    assert len(pool.final) == 1
+
+
+async def test_calls_of_unknown_fate_are_remembered_up_to_a_limit():
+    async with caller(Pool(*[drop_the_connection] * 99), timeout_seconds=0.1) as near:
+        for number in range(18):
+            with pytest.raises(TransactionUnknown):
+                await near.call("vote", {"n": number})
+        assert len(near._unsettled) == 16
+
+
 async def test_a_congested_shard_is_waited_for():
     pool = Pool(refuse({"ShardCongested": {"shard_id": 0, "congestion_level": 1.0}}))
     assert await call(pool) == {"recovery_id": 7}
@@ -380,6 +445,7 @@ async def test_all_kinds_of_actions_go_out_signed_by_the_key():
     actions = [
         create_account(),
         transfer(10**24),
+        add_full_access_key(OTHER),
         add_key(OTHER, contract_id=CONTRACT, methods=["respond"], allowance=5),
         delete_key(OTHER),
         deploy_contract(b"\0asm"),

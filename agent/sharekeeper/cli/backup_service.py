@@ -116,7 +116,7 @@ async def _approve(
         account_id=config.account_id,
         info=info,
         signer_key=signer_key,
-        keyset=keyset or _keyset_in_force(state),
+        keyset=keyset or keyset_in_force(state),
         approved_at_height=head.height,
         deadline_ns=now_ns + seconds * _NS,
         used_for=None,
@@ -131,7 +131,8 @@ async def _approve(
     return True, approval
 
 
-def _keyset_in_force(state: ProtocolState) -> KeysetDigest:
+def keyset_in_force(state: ProtocolState) -> KeysetDigest:
+    """The digest of the keyset a recovery would hand out. Raises `PolicyRefused` if there is none."""
     running = running_part(state)
     if running is None:
         raise PolicyRefused("the contract has no keyset in force: there is nothing to hand out yet")

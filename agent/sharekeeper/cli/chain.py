@@ -27,8 +27,8 @@ def state(*, near: NearConfig, config_path: object, as_json: bool) -> None:
     """Show the protocol state at the newest final block."""
     del config_path
     network, head, found = asyncio.run(_read(near))
-    facts = _facts(network, head, found)
-    show("chain_state", facts, _lines(facts), as_json=as_json)
+    shown = facts(network, head, found)
+    show("chain_state", shown, lines(shown), as_json=as_json)
 
 
 async def _read(near: NearConfig) -> tuple[NetworkId, BlockRef, ProtocolState]:
@@ -37,7 +37,8 @@ async def _read(near: NearConfig) -> tuple[NetworkId, BlockRef, ProtocolState]:
         return network, head, await rpc.protocol_state(head)
 
 
-def _facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str, Any]:
+def facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str, Any]:
+    """What is printed of a state as JSON."""
     age_seconds = round((SystemClock().wall_ns() - head.timestamp_ns) / _NS, 3)
     return {
         "network": {
@@ -88,11 +89,12 @@ def _recovery(found: Recovery) -> dict[str, Any]:
     }
 
 
-def _lines(facts: dict[str, Any]) -> str:
-    block, running, recovery = facts["block"], facts["running"], facts["recovery"]
+def lines(shown: dict[str, Any]) -> str:
+    """The same for people."""
+    block, running, recovery = shown["block"], shown["running"], shown["recovery"]
     rows: dict[str, object] = {
-        "state": facts["state"],
-        "contract": f"{facts['network']['contract_id']} on {facts['network']['chain_id']}",
+        "state": shown["state"],
+        "contract": f"{shown['network']['contract_id']} on {shown['network']['chain_id']}",
         "final block": f"{block['height']} ({block['age_seconds']:.1f} s old)",
     }
     if running is not None:

@@ -163,7 +163,7 @@ async def _wait(near: NearConfig, wanted: Wanted, timeout_seconds: int) -> Seen:
                 seen = await _look(rpc, network, wanted)
                 if holds(wanted, seen):
                     return seen
-                now = _describe(seen.state)
+                now = describe(seen.state)
             except ChainFault as error:
                 if not error.retryable:
                     raise
@@ -186,7 +186,8 @@ async def _look(rpc: NearRpc, network: NetworkId, wanted: Wanted) -> Seen:
     return Seen(network=network, block=block, state=state, record=record, held=held)
 
 
-def _describe(state: ProtocolState) -> str:
+def describe(state: ProtocolState) -> str:
+    """The state in one line."""
     running = running_part(state)
     epoch = "" if running is None else f", epoch {running.keyset.epoch_id}"
     if not isinstance(state, Recovery):
