@@ -12,7 +12,7 @@ from sharekeeper.protocol.monitoring import (
     HandOut,
     Holdings,
     Rest,
-    VerifyBackup,
+    VerifyVault,
     decide_backup,
 )
 
@@ -36,8 +36,7 @@ CURRENT = stored(keyset())
 
 
 def held(*backups, delivered=None, verified_at_ns=NOW_NS):
-    verified = tuple((backup.backup_id, verified_at_ns) for backup in backups)
-    return Holdings(usable=backups, verified_at_ns=verified, delivered=delivered)
+    return Holdings(usable=backups, verified_at_ns=verified_at_ns, delivered=delivered)
 
 
 def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE):
@@ -133,11 +132,16 @@ def test_after_the_recovery_the_new_node_is_the_one_to_fetch_from():
     assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(6), node=NEW.info)
 
 
-def test_a_backup_never_opened_by_this_process_is_verified_and_again_after_a_day():
-    verify = VerifyBackup(backup_id=CURRENT.backup_id)
-    assert decide(RUNNING, Holdings(usable=(CURRENT,))) == verify
+def test_the_vault_is_verified_at_the_start_even_before_a_missing_backup_is_fetched_and_again_after_a_day():
+    assert decide(RUNNING, held(CURRENT, verified_at_ns=None)) == VerifyVault()
+    assert decide(RUNNING, held(verified_at_ns=None)) == VerifyVault()
     assert isinstance(decide(RUNNING, held(CURRENT), now_ns=NOW_NS + DAY_NS - 1), Rest)
-    assert decide(RUNNING, held(CURRENT), now_ns=NOW_NS + DAY_NS) == verify
+    assert decide(RUNNING, held(CURRENT), now_ns=NOW_NS + DAY_NS) == VerifyVault()
+
+
+def test_neither_a_fetch_nor_a_hand_out_waits_for_the_daily_verification():
+    assert isinstance(decide(RUNNING, held(), now_ns=NOW_NS + DAY_NS), FetchShares)
+    assert isinstance(decide(recovery(), held(CURRENT, verified_at_ns=None)), HandOut)
 
 
 def test_older_backups_are_destroyed_only_past_the_grace_time_and_only_in_running():
@@ -150,8 +154,8 @@ def test_older_backups_are_destroyed_only_past_the_grace_time_and_only_in_runnin
 
 
 def test_older_backups_are_not_destroyed_before_the_current_one_was_verified():
-    both = Holdings(usable=(stored(keyset(4)), CURRENT))
-    assert isinstance(decide(RUNNING, both, now_ns=NOW_NS + 3600 * 10**9), VerifyBackup)
+    both = held(stored(keyset(4)), CURRENT, verified_at_ns=None)
+    assert isinstance(decide(RUNNING, both, now_ns=NOW_NS + 3600 * 10**9), VerifyVault)
 
 
 def test_older_backups_are_not_destroyed_while_the_current_one_is_missing():
