@@ -205,5 +205,5 @@ def _check_depth(value: object, left: int) -> None:
         raise DecodeError(f"nested deeper than {MAX_DEPTH} levels")
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in children:
-        if isinstance(child, dict | list):
+        if isinstance(child, (dict, list)):  # a view's answer has millions of items: a tuple is faster
             _check_depth(child, left - 1)
