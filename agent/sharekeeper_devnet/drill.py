@@ -4,12 +4,12 @@
 
 Everything is written below SHAREKEEPER_RUN (default: `run` in the checkout). However the drill ends, no process
 of it is left: INT, TERM and HUP become INT for Ansible, whose `always:` does not run on any of them, and then
-every daemon is stopped by its pid file. After KILL the next drill does that before it starts.
+every daemon is stopped by its pid file. After KILL the next drill does that before it starts. A signal that comes
+while Ansible forks can be lost on it and its workers, so what is left is found by its environment and killed.
 """
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import os
 import platform
@@ -29,15 +29,16 @@ from sharekeeper.errors import AlreadyRunning, ConfigInvalid, HostFault, Shareke
 from sharekeeper_devnet.drill_marks import Mark, MarksInvalid, read_marks
 from sharekeeper_devnet.drill_page import report_html, report_text
 from sharekeeper_devnet.drill_report import Report, Verdict, build_report, report_json
-from sharekeeper_devnet.supervise import sweep
+from sharekeeper_devnet.supervise import supervised, sweep
 
 FAILED_EXIT: Final = 1
 """Exit status of a drill whose report says `failed`, unless Ansible or a signal gave another one."""
 
 _LOCK: Final = ".drill.lock"
 _GRACE_SECONDS: Final = 5.0
-_LEFTOVER_SECONDS: Final = 20.0
-_PR_SET_PDEATHSIG: Final = 1
+_INTERRUPT_SECONDS: Final = 10.0
+_DYING_SECONDS: Final = 0.1
+_MARKS_VARIABLE: Final = "SHAREKEEPER_DRILL_MARKS"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TOOLS: Final = ("sharekeeper", "ansible-core", "aiohttp", "cryptography", "py-near", "pyrage", "wasmtime")
 
@@ -52,10 +53,8 @@ class Drill:
         self._marks = self.report_directory / "marks.jsonl"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[int]:
-        """This process alone works below the run directory; yields the lock's descriptor.
-
-        Ansible inherits the lock, so what a killed drill left running keeps it until it has ended itself.
+    def held(self) -> Iterator[None]:
+        """This process alone works below the run directory.
 
         Raises:
             AlreadyRunning: another drill works there.
@@ -69,22 +68,26 @@ class Drill:
             raise StoreFailed(f"{self.run_directory} cannot be used: {error.strerror}; {_OTHER_DIRECTORY}") from None
         try:
             self._lock(lock)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-            yield lock
+            yield
         finally:
             os.close(lock)
 
+    def end(self) -> None:
+        """No process of a drill below the run directory is left: Ansible's first, then the daemons."""
+        self._kill(daemons=False)
+        sweep(self.run_directory, grace_seconds=_GRACE_SECONDS)
+        self._kill(daemons=True)
+
     def clear(self) -> None:
         """Nothing of an earlier drill runs, and its machines and report are gone."""
-        sweep(self.run_directory, grace_seconds=_GRACE_SECONDS)
+        self.end()
         for entry in self.run_directory.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
         self.report_directory.mkdir(mode=0o700)
 
-    def play(self, playbook: Path, words: Sequence[str], lock: int, relay: "_Relay") -> int:
-        """Runs the playbook to its end; no daemon runs afterwards. Returns its exit status, 128 + n after signal n."""
+    def play(self, playbook: Path, words: Sequence[str], relay: "_Relay") -> int:
+        """Runs the playbook to its end; no process is left. Returns its exit status, 128 + n after signal n."""
         try:
             process = subprocess.Popen(  # noqa: S603  # our own playbook
                 [sys.executable, "-m", "ansible", "playbook", str(playbook), *words],
@@ -92,13 +95,10 @@ class Drill:
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
-                pass_fds=(lock,),
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  # this process has one thread
             )
-            with relay.to(process):
-                status = process.wait()
+            status = relay.wait(process)
         finally:
-            sweep(self.run_directory, grace_seconds=_GRACE_SECONDS)
+            self.end()
         return 128 + relay.received if relay.received else status
 
     def report(self, drill_id: str, status: int) -> Report:
@@ -133,20 +133,35 @@ class Drill:
             )
 
     def _lock(self, lock: int) -> None:
-        end = time.monotonic() + _LEFTOVER_SECONDS
-        while True:
-            try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(lock, 20, 0).decode()
-            if holder.isdecimal() and Path("/proc", holder).exists():
-                raise AlreadyRunning(
-                    f"another drill (process {holder}) works in {self.run_directory}; wait for its end, or "
-                    f"{_OTHER_DIRECTORY}"
-                )
-            if time.monotonic() > end:
-                raise AlreadyRunning(f"the rest of a killed drill still works in {self.run_directory}; end it first")
-            time.sleep(0.1)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 20, 0).decode()
+            raise AlreadyRunning(
+                f"another drill (process {holder}) works in {self.run_directory}; wait for its end, or "
+                f"{_OTHER_DIRECTORY}"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+    def _processes(self, *, daemons: bool) -> list[int]:
+        """Every process that has this drill's marks in its environment; with or without the supervised daemons."""
+        marker = os.fsencode(f"{_MARKS_VARIABLE}={self._marks}")
+        sessions = set() if daemons else set(supervised(self.run_directory))
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                pid = int(entry.name) if entry.name.isdecimal() else 0
+                if pid not in {0, os.getpid()} and marker in (entry / "environ").read_bytes().split(b"\0"):
+                    found += [] if os.getsid(pid) in sessions else [pid]
+        return found
+
+    def _kill(self, *, daemons: bool) -> None:
+        while pids := self._processes(daemons=daemons):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_DYING_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         scratch = self.run_directory / ".ansible"
@@ -154,7 +169,7 @@ class Drill:
             **os.environ,
             "LC_ALL": "C.UTF-8",  # Ansible refuses a locale that is not UTF-8
             "SHAREKEEPER_RUN": str(self.run_directory),
-            "SHAREKEEPER_DRILL_MARKS": str(self._marks),
+            _MARKS_VARIABLE: str(self._marks),
             "ANSIBLE_CONFIG": str(self.checkout / "ansible.cfg"),
             "ANSIBLE_HOME": str(scratch),
             "ANSIBLE_LOCAL_TEMP": str(scratch / "tmp"),
@@ -172,6 +187,7 @@ class _Relay:
 
     def __init__(self) -> None:
         self.received = 0
+        self._until = 0.0
         self._target: subprocess.Popen[bytes] | None = None
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -185,25 +201,23 @@ class _Relay:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @contextlib.contextmanager
-    def to(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        """`process` gets what comes, and what came before."""
+    def wait(self, process: subprocess.Popen[bytes]) -> int:
+        """The exit status of `process`, which gets INT for what comes and came; killed if it does not heed it."""
         self._target = process
         if self.received:
             process.send_signal(signal.SIGINT)
-        yield
-        self._target = None
+        while True:
+            try:
+                return process.wait(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                if self.received and time.monotonic() > self._until:
+                    process.kill()
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.received = self.received or number
+        self._until = time.monotonic() + _INTERRUPT_SECONDS
         if self._target is not None:
             self._target.send_signal(signal.SIGINT)
-
-
-def _end_with_parent() -> None:
-    """In Ansible's process, before it is Ansible: INT works, and comes when this drill is killed."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def tool_versions() -> dict[str, str]:
@@ -240,13 +254,13 @@ def _perform(arguments: Sequence[str] | None) -> int:
     drill = Drill(checkout, Path(os.environ.get("SHAREKEEPER_RUN") or checkout / "run").absolute())
     if options.sweep and not drill.run_directory.is_dir():
         return 0
-    with drill.held() as lock, _Relay() as relay:
+    with drill.held(), _Relay() as relay:
         if options.sweep:
-            sweep(drill.run_directory, grace_seconds=_GRACE_SECONDS)
+            drill.end()
             return 0
         drill.clear()
         drill_id = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        status = drill.play(options.playbook.absolute(), words, lock, relay)
+        status = drill.play(options.playbook.absolute(), words, relay)
         report = drill.report(drill_id, status)
     _say(f"\n{report_text(report)}\nReport: {drill.report_directory}/report.html (and .json, .txt)")
     _say(f"Logs:   {drill.report_directory}/drill.log and {drill.run_directory}/*/processes/*.log")

@@ -176,6 +176,12 @@ class Daemon:
         return f"the end of {self._log_file}: {text or '(empty)'}"
 
 
+def supervised(root: Path) -> tuple[int, ...]:
+    """The pids of the daemons that run, recorded anywhere under `root`; each is the leader of a session of its own."""
+    outcomes = (Daemon(path.stem, path.parent).status() for path in root.rglob("*.pid"))
+    return tuple(outcome.pid for outcome in outcomes if outcome.pid is not None)
+
+
 def sweep(root: Path, *, grace_seconds: float) -> tuple[str, ...]:
     """No daemon recorded anywhere under `root` runs; the names of those that did.
 

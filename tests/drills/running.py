@@ -1,0 +1,71 @@
+"""Drills as processes, and what they leave behind."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HALF = CHECKOUT / "tests" / "drills" / "half.yml"
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def half_drill(*, address: str | None = None) -> list[str]:
+    """The command of a drill that starts a chain and then waits for ever."""
+    listen = address or free_address()
+    words = ["--playbook", str(HALF), "-e", f"localnet_rpc_address={listen}"]
+    return [sys.executable, "-m", "sharekeeper_devnet.drill", *words]
+
+
+@contextlib.contextmanager
+def started(command: list[str], run: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
+    """The drill, with its output as text; killed at the end if it still runs."""
+    environment = {**os.environ, "SHAREKEEPER_RUN": str(run)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    ) as drill:
+        try:
+            yield drill
+        finally:
+            drill.kill()
+
+
+def read_until(drill: subprocess.Popen[str], words: str) -> str:
+    """What the drill prints, up to a line with `words`."""
+    text = ""
+    for line in drill.stdout:
+        text += line
+        if words in line:
+            return text
+    raise AssertionError(f"the drill ended without {words!r}:\n{text}")
+
+
+def processes_of(run: Path) -> list[str]:
+    """The command lines of all processes that have the run directory in their command or environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            command, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+            if os.fsencode(run) in command + environment and command:
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
