@@ -381,6 +381,23 @@ async def test_a_missing_access_key_is_none_in_both_of_neards_forms(answer):
         assert await chain.access_key(AccountId("a.near"), KEY, AT) is None
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {
+            "error": 'wasm execution failed with error: CompilationError(CodeDoesNotExist { account_id: "mpc.test.near" })',
+            "logs": [],
+            "block_hash": HASH,
+        },
+        error(cause="NO_CONTRACT_CODE"),
+    ],
+)
+async def test_a_missing_contract_is_an_unknown_account_in_both_of_neards_forms(answer):
+    async with endpoint(answer) as (url, _), rpc(url) as chain:
+        with pytest.raises(UnknownAccount):
+            await chain.protocol_state(AT)
+
+
 @pytest.mark.parametrize("answer", [error(cause="TOO_MANY_ACCESS_KEYS"), {"nonce": 1, "block_hash": HASH}])
 async def test_an_access_key_that_cannot_be_read_is_not_taken_for_missing(answer):
     async with endpoint(answer) as (url, _), rpc(url) as chain:

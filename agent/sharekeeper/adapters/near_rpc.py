@@ -30,7 +30,8 @@ from sharekeeper.spec import MAX_BLOCK_AGE_SECONDS, RPC_TIMEOUT_SECONDS
 
 _HASH_BYTES: Final = 32
 _NANOSECONDS: Final = 10**9
-_MISSING: Final = frozenset({"UNKNOWN_ACCOUNT", "NO_CONTRACT_CODE"})
+_NO_CODE: Final = "NO_CONTRACT_CODE"
+_MISSING: Final = frozenset({"UNKNOWN_ACCOUNT", _NO_CODE})
 _GONE: Final = "GARBAGE_COLLECTED_BLOCK"
 _NO_KEY: Final = "UNKNOWN_ACCESS_KEY"
 
@@ -184,7 +185,8 @@ class NearRpc(ChainReader):
         block = {"finality": "final"} if at is None else {"block_id": at.hash}
         answer = await self._request("query", {"request_type": kind, **block, **query})
         if isinstance(answer, dict) and "error" in answer:
-            raise _legacy_refusal(str(answer["error"])[:500])
+            refused = _legacy_refusal(str(answer["error"])[:500])
+            raise _unknown_account(refused) if refused.cause in _MISSING else refused
         if at is not None and (not isinstance(answer, dict) or answer.get("block_hash") != at.hash):
             raise ChainAnswerInvalid(f"{self.endpoint.host} answered for another block than {at.height}")
         return answer
@@ -194,16 +196,23 @@ class NearRpc(ChainReader):
             return await self.endpoint.request(method, params, timeout_seconds=self._timeout_seconds)
         except RpcRefused as error:
             if error.cause in _MISSING:
-                raise UnknownAccount(f"{error}: check the account id, and that it is on this network") from None
+                raise _unknown_account(error) from None
             if error.cause == _GONE:
                 raise ChainUnavailable(f"{error}: decide again at a newer block") from None
             raise
 
 
+def _unknown_account(refused: RpcRefused) -> UnknownAccount:
+    return UnknownAccount(f"{refused}: check the account id, and that it is on this network")
+
+
 def _legacy_refusal(message: str) -> RpcRefused:
-    """In neard a missing access key and a panic of a view are a `result` that holds `error`."""
-    no_key = message.startswith("access key ") and "does not exist" in message
-    cause = _NO_KEY if no_key else "CONTRACT_EXECUTION_ERROR"
+    """In neard a missing access key, a missing contract and a panic of a view are a `result` that holds `error`."""
+    cause = "CONTRACT_EXECUTION_ERROR"
+    if message.startswith("access key ") and "does not exist" in message:
+        cause = _NO_KEY
+    elif message.startswith("wasm execution failed with error: CompilationError(CodeDoesNotExist"):
+        cause = _NO_CODE
     return RpcRefused(message, cause=cause, info=None, data=message)
 
 
