@@ -1,5 +1,6 @@
 """JSON-RPC and REST: every body against the model generated from nearcore's OpenAPI, every refusal."""
 
+import asyncio
 import base64
 import io
 import json
@@ -476,3 +477,23 @@ async def test_get_metrics_tells_the_heights(client):
         text = await response.text()
     values = dict(line.split() for line in text.splitlines() if not line.startswith("#"))
     assert int(values["near_block_height_head"]) >= int(values["near_final_block_height"])
+
+
+async def test_a_fault_of_the_node_is_500_and_says_no_more_than_that(client, monkeypatch):
+    def fail(_query):
+        raise KeyError("private detail")
+
+    monkeypatch.setattr("sharekeeper_devnet.chain.rpc.query.parse", fail)
+    error = await failure(client, "query", {"request_type": "view_account", "finality": "final"})
+    assert (error.http_status, error.error["name"]) == (500, "INTERNAL_ERROR")
+    assert "private detail" not in json.dumps(error.error)
+
+
+async def test_blocks_keep_coming_after_one_could_not_be_made(client, monkeypatch):
+    ledger = client.chain._driver._ledger
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.store, "append", lambda *_: 1 / 0)
+        await asyncio.sleep(0.1)
+        stuck = client.chain.tip.head.height
+    await client.call("increment")
+    assert client.chain.tip.head.height > stuck

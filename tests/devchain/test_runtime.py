@@ -17,7 +17,6 @@ from sharekeeper_devnet.runtime import (
     CallContext,
     CodeRefusedError,
     FailureKind,
-    InvalidPublicKeyError,
     Outcome,
     PublicKey,
     check_code,
@@ -378,23 +377,103 @@ def test_calls_from_several_threads_do_not_mix_their_failures():
     assert panics == {name: {name} for name in "abcd"}
 
 
-def test_a_public_key_reads_back_as_written():
-    assert str(PublicKey.from_text(ALICE_KEY)) == ALICE_KEY
-    assert PublicKey.from_text(ALICE_KEY.removeprefix("ed25519:")) == PublicKey.from_text(ALICE_KEY)
+def test_a_register_is_written_from_memory_and_measured():
+    body = (
+        "(call $write_register (i64.const 5) (i64.const 3) (i64.const 0))"
+        "(i64.store (i32.const 16) (i64.add (call $register_len (i64.const 5)) (call $register_len (i64.const 6))))"
+        "(call $read_register (i64.const 5) (i64.const 8)) (call $value_return (i64.const 16) (i64.const 8))"
+    )
+    imports = {"write_register": "qqq", "register_len": "q>q", "read_register": "qq", **RETURN}
+    outcome = call(imports, body, b"abc")
+    assert outcome.return_value[:3] == b"abc"
+    assert int.from_bytes(outcome.return_value[8:], "little", signed=True) == 3 - 1  # an empty register is u64::MAX
+
+
+def test_more_than_a_hundred_registers_fail_the_call():
+    body = "(local i64) (loop (call $input (local.get 0)) (local.set 0 (i64.add (local.get 0) (i64.const 1))) (br 0))"
+    assert call({"input": "q"}, body).status == "Accessed memory outside the bounds."
+
+
+def test_used_gas_grows_with_the_call():
+    body = "(i64.store (i32.const 0) (call $used_gas)) (call $value_return (i64.const 8) (i64.const 0))"
+    outcome = call({"used_gas": ">q", **RETURN}, body)
+    assert 0 < int.from_bytes(outcome.return_value, "little") < outcome.gas_burnt
+
+
+VERIFY = (
+    "(drop (call $ed25519_verify (i64.const {signature}) (i64.const 0) (i64.const 0) (i64.const 0)"
+    " (i64.const {key}) (i64.const 0)))"
+)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("imports", "body", "status"),
     [
-        "",
-        "ed25519:",
-        "ed25519:abc",
-        "rsa:AefQKyip38jWdWyX1zwgbx3rRjNJB1U9Cj5oxzFih3nX",
-        "ed25519:0OIl",
-        "1" * 9999,
-        "ed25519:ü",
+        ({"panic": ""}, "(call $panic)", "Smart contract panicked: explicit guest panic"),
+        (
+            {"storage_read": "qqq>q"},
+            "(drop (call $storage_read (i64.const 2049) (i64.const 0) (i64.const 0)))",
+            "The length of a storage key 2049 exceeds the limit 2048",
+        ),
+        (
+            {"log_utf8": "qq"},
+            "(call $log_utf8 (i64.const 16385) (i64.const 0))",
+            "The length of a log message 16385 exceeds the limit 16384",
+        ),
+        (
+            {"log_utf16": "qq"},
+            "(call $log_utf16 (i64.const 3) (i64.const 0))",
+            "String encoding is bad UTF16 sequence.",
+        ),
+        (
+            {"panic_utf8": "qq"},
+            "(memory.fill (i32.const 0) (i32.const 65) (i32.const 65536)) (call $panic_utf8 (i64.const -1) (i64.const 0))",
+            "Accessed memory outside the bounds.",
+        ),
+        (
+            {"ed25519_verify": "qqqqqq>q"},
+            VERIFY.format(signature=63, key=32),
+            "Ed25519VerifyInvalidInput: invalid signature length",
+        ),
+        (
+            {"ed25519_verify": "qqqqqq>q"},
+            VERIFY.format(signature=64, key=31),
+            "Ed25519VerifyInvalidInput: invalid public key length",
+        ),
+        (
+            {"abort": "dddd"},
+            "(call $abort (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))",
+            "String encoding is bad UTF16 sequence.",
+        ),
     ],
 )
-def test_a_text_that_is_no_key_is_refused(text):
-    with pytest.raises(InvalidPublicKeyError):
-        PublicKey.from_text(text)
+def test_a_host_function_refuses_by_name(imports, body, status):
+    assert call(imports, body).status == status
+
+
+def test_an_assembly_script_abort_tells_message_and_place():
+    data = (4).to_bytes(4, "little") + "no".encode("utf-16-le") + (2).to_bytes(4, "little") + "f".encode("utf-16-le")
+    outcome = call({"abort": "dddd"}, "(call $abort (i32.const 4) (i32.const 12) (i32.const 3) (i32.const 9))", data)
+    assert outcome.panic == 'no, filename: "f" line: 3 col: 9'
+
+
+@pytest.mark.parametrize(
+    ("function", "signature", "body", "status"),
+    [
+        (
+            "value_return",
+            "qq",
+            "(call $value_return (i64.const 4194305) (i64.const 0))",
+            "The length of a returned value 4194305 exceeds the limit 4194304",
+        ),
+        (
+            "storage_write",
+            "qqqqq>q",
+            "(drop (call $storage_write (i64.const 1) (i64.const 0) (i64.const 4194305) (i64.const 0) (i64.const 0)))",
+            "The length of a storage value 4194305 exceeds the limit 4194304",
+        ),
+    ],
+)
+def test_values_over_four_mebibytes_are_refused(function, signature, body, status):
+    code = contract({function: signature}, {"main": body}, pages=80)
+    assert run(code, "main", CallContext(current_account_id="a.near"), {}).status == status

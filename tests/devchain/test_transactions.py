@@ -480,3 +480,17 @@ async def test_gas_beyond_a_blocks_limit_waits_for_the_next_block(manual_client)
         block = await client.rpc("block", {"finality": "optimistic"})
         used.append(block["chunks"][0]["gas_used"] // (300 * TERA))
     assert used == [0, 4, 1, 0]
+
+
+async def test_an_implicit_account_cannot_be_created_by_an_action(client):
+    actions = [py_near.create_create_account_action()]
+    result = await client.send("alice.test.near", ALICE, "ab" * 32, actions)
+    assert action_error(result)["kind"] == {"OnlyImplicitAccountCreationAllowed": {"account_id": "ab" * 32}}
+
+
+async def test_a_signer_must_keep_the_balance_its_storage_needs(client):
+    deploy = py_near.create_deploy_contract_action(COUNTER_WASM)
+    await client.send("alice.test.near", ALICE, "alice.test.near", [deploy])
+    balance = await client.balance("alice.test.near")
+    error = await refused(client, "alice.test.near", ALICE, "bob.test.near", [transfer(balance - NEAR // 1000)])
+    assert error["LackBalanceForState"]["signer_id"] == "alice.test.near"

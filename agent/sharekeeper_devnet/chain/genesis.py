@@ -210,6 +210,8 @@ def _accounts_of(records: list[Mapping[str, Any]]) -> tuple[GenesisAccount, ...]
     for record in records:
         ((kind, body),) = record.items()
         account_id = _string(body["account_id"])
+        if kind == "Account" and account_id in accounts:
+            raise InvalidGenesisError(f"the genesis has the account {account_id} more than once")
         if kind == "Account":
             amount = int(_string(body["account"]["amount"]))
             accounts[account_id] = GenesisAccount(account_id=account_id, balance=amount)
