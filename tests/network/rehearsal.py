@@ -118,16 +118,22 @@ class Rehearsal:
 
 @asynccontextmanager
 async def rehearsal(
-    directory: Path, *, names: tuple[str, ...] = ("alice", "bob", "carol"), threshold: int = 2
+    directory: Path,
+    *,
+    names: tuple[str, ...] = ("alice", "bob", "carol"),
+    threshold: int = 2,
+    domains: int = 2,
+    chain_id: str = "dev",
+    deployed: bool = True,
 ) -> AsyncIterator[Rehearsal]:
-    """Chain and contract; every operator's node key is granted on chain; no node runs yet."""
+    """Chain, dealt shares and, unless `deployed` is False, contract and every node's access key; no node runs yet."""
     owner = key_pair()
     operators = {
         name: Operator(account_id=AccountId(f"{name}.test.near"), directory=directory / name) for name in names
     }
     accounts = [(operator.account_id, operator.full_access) for operator in operators.values()]
     genesis = Genesis(
-        chain_id="dev",
+        chain_id=chain_id,
         genesis_time_ns=time.time_ns(),
         accounts=tuple(
             GenesisAccount.with_full_access_key(account_id, str(key.signer_key))
@@ -137,16 +143,18 @@ async def rehearsal(
     async with DevChain(directory / "chain", genesis, block_time_ms=BLOCK_MS) as chain:
         network = Rehearsal(directory, chain, operators, owner)
         try:
-            await _deploy(network, threshold)
+            await _deal(network, threshold, domains)
+            if deployed:
+                await _deploy(network)
             yield network
         finally:
             await network.close()
 
 
-async def _deploy(network: Rehearsal, threshold: int) -> None:
+async def _deal(network: Rehearsal, threshold: int, domains: int) -> None:
     plan = DealPlan(
         epoch_id=5,
-        domains=2,
+        domains=domains,
         threshold=threshold,
         members=tuple(
             Member(
@@ -162,10 +170,13 @@ async def _deploy(network: Rehearsal, threshold: int) -> None:
         ),
         contract_config={"recovery_timeout_blocks": 500, "recovery_cooldown_blocks": 1, "request_timeout_blocks": 500},
     )
-    init_file = network.directory / "init.json"
-    await deal_into_directories(plan, init_file, secrets.randbelow)
+    await deal_into_directories(plan, network.directory / "init.json", secrets.randbelow)
+
+
+async def _deploy(network: Rehearsal) -> None:
     caller = await network.caller(CONTRACT, network.owner)
-    assert await admin.deploy(await network.rpc(), caller, WASM.read_bytes(), json.loads(init_file.read_text()))
+    init = json.loads((network.directory / "init.json").read_text())
+    assert await admin.deploy(await network.rpc(), caller, WASM.read_bytes(), init)
     grants = [grant_key(network, operator, operator.account, NODE_METHODS) for operator in network.operators.values()]
     await asyncio.gather(*grants)
 

@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from sharekeeper.adapters.durable_file import write_file
+from sharekeeper.adapters.transactions import deploy_contract
 from sharekeeper.domain.identity import Role
+from sharekeeper.errors import ConfigInvalid
 from sharekeeper.keys import generate, read_operator_key
 from sharekeeper_devnet.chain.genesis import decode_accounts
 from sharekeeper_devnet.cli import run
+from sharekeeper_devnet.network.config import load_mpc_node
 from tests.network.rehearsal import CONTRACT, WASM, Rehearsal, key_pair, rehearsal
 
 
@@ -171,6 +174,56 @@ async def test_deploy_and_sign_from_the_command_line(devnet, tmp_path: Path) -> 
         assert made["seconds"] > 0
 
 
+async def test_deploy_goes_on_where_an_earlier_one_stopped(devnet, tmp_path: Path) -> None:
+    async with rehearsal(tmp_path, deployed=False) as network:
+        caller = await network.caller(CONTRACT, network.owner)
+        await caller.send_actions(CONTRACT, [deploy_contract(WASM.read_bytes())])
+        key = ("--rpc", network.chain.rpc_url, "--key-file", key_file(network), "--contract-id", CONTRACT)
+        deploy = ("deploy", *key, "--wasm", WASM, "--init", tmp_path / "init.json")
+        assert (await asyncio.to_thread(devnet, *deploy))[1]["changed"] is True
+        assert (await asyncio.to_thread(devnet, *deploy))[1]["changed"] is False
+
+
+async def test_devnet_refuses_public_networks(devnet, tmp_path: Path) -> None:
+    async with rehearsal(tmp_path, chain_id="testnet", deployed=False) as network:
+        key = ("--rpc", network.chain.rpc_url, "--key-file", key_file(network))
+        asked = ("sign", *key, "--contract", CONTRACT, "--account", CONTRACT, "--message", "x")
+        status, refused = await asyncio.to_thread(devnet, *asked)
+    assert (status, refused["code"]) == (10, "operator_fault")
+    assert "rehearsal chains only" in refused["message"]
+
+
+async def test_a_keyset_without_an_ed25519_key_cannot_sign(devnet, tmp_path: Path) -> None:
+    async with rehearsal(tmp_path, domains=1) as network:
+        key = ("--rpc", network.chain.rpc_url, "--key-file", key_file(network))
+        asked = ("sign", *key, "--contract", CONTRACT, "--account", CONTRACT, "--message", "x")
+        status, refused = await asyncio.to_thread(devnet, *asked)
+    assert (status, refused["code"]) == (10, "operator_fault")
+    assert "no Ed25519 key" in refused["message"]
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{"])
+def test_deploy_refuses_an_init_file_it_cannot_use(devnet, tmp_path: Path, content: str | None) -> None:
+    init, wasm = tmp_path / "init.json", tmp_path / "contract.wasm"
+    wasm.write_bytes(b"")
+    if content is not None:
+        init.write_text(content)
+    status, refused = devnet(
+        "deploy", "--rpc", "http://127.0.0.1:9", "--wasm", wasm, "--init", init,
+        "--key-file", tmp_path / "key", "--contract-id", CONTRACT,
+    )  # fmt: skip
+    assert (status, refused["code"]) == (11, "config_invalid")
+    assert "init.json" in refused["message"]
+
+
+def test_people_get_lines_and_errors_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["--keys-dir", str(tmp_path / "keys"), "--out", str(tmp_path / "accounts.json")]
+    assert run(["accounts", "--account", "alice.test.near", *places]) == 0
+    assert "changed" in capsys.readouterr().out
+    assert run(["accounts", "--account", "Not An Account", *places]) == 2
+    assert "not a NEAR account id" in capsys.readouterr().err
+
+
 def test_a_chain_that_does_not_answer_is_told(devnet, tmp_path: Path) -> None:
     key = tmp_path / "key"
     write_file(key, key_pair().text().reveal() + b"\n")
@@ -214,6 +267,21 @@ def test_the_node_stays_up_without_a_chain_and_ends_on_sigterm(tmp_path: Path) -
     assert "chain_unavailable" in line
     assert process.returncode == 0
     assert "Traceback" not in rest
+
+
+def test_the_nodes_configuration_is_read_with_paths_relative_to_its_file(tmp_path: Path) -> None:
+    config = load_mpc_node(node_config(tmp_path))
+    assert (config.account_id, config.near.contract_id) == ("alice.test.near", CONTRACT)
+    assert config.keyshares_dir == tmp_path / "keyshares"
+    assert (config.listen.host, config.listen.port) == ("127.0.0.1", 0)
+
+
+def test_every_mistake_of_the_nodes_configuration_is_told_at_once(tmp_path: Path) -> None:
+    path = node_config(tmp_path, chain_id="mainnet")
+    path.write_text(path.read_text().replace("127.0.0.1:0", "nowhere"))
+    with pytest.raises(ConfigInvalid) as caught:
+        load_mpc_node(path)
+    assert all(name in str(caught.value) for name in ("listen", "health_address", "near.genesis_hash"))
 
 
 def test_the_node_refuses_public_networks_and_incomplete_configurations(tmp_path: Path) -> None:

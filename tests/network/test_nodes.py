@@ -14,21 +14,26 @@ import pytest
 
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel, ChannelListener, ChannelTimeouts, connect
+from sharekeeper.config import NetAddress
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.keyset import Curve
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import Running
-from sharekeeper.errors import PeerFault, PeerRefused, TransactionFailed
+from sharekeeper.errors import AddressInUse, PeerFault, PeerRefused, TransactionFailed
 from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 from sharekeeper_devnet.network import admin
 from sharekeeper_devnet.network.channels import receive, send
-from sharekeeper_devnet.network.frost import SigningRound
-from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, SignReply, SignRequest
+from sharekeeper_devnet.network.curves import GROUPS
+from sharekeeper_devnet.network.frost import Commitment, SigningRound
+from sharekeeper_devnet.network.health import HealthServer
+from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, SignReply, SignRequest, encode
 from sharekeeper_devnet.network.shares import fresh_nonces, verifying_share
+from sharekeeper_devnet.network.standing import Idle
 from tests.network.rehearsal import CONTRACT, Operator, Rehearsal, grant_key, key_pair, rehearsal
 
 DOMAIN = 1
-GROUP = "sharekeeper_devnet.network"
+PACKAGE = "sharekeeper_devnet.network"
+GENERATOR = GROUPS[Curve.ED25519].base_multiple(1)
 
 
 @pytest.fixture
@@ -212,6 +217,45 @@ async def test_a_peer_signs_only_what_the_contract_asks_for(network: Rehearsal) 
             await receive(channel, SignReply)
 
 
+async def test_a_peer_signs_with_its_own_commitment_only(network: Rehearsal) -> None:
+    await network.start("bob")
+    await until(lambda: is_signing(network.operators["bob"]))
+    digest = (await running_state(network)).keyset.digest()
+    number = await open_request(network, b"pay 1")
+    question = CommitRequest(request_id=number, domain_id=DOMAIN, payload=b"pay 1", keyset=digest)
+    alice, carol, forged = [
+        Commitment(identifier=identifier, hiding=GENERATOR, binding=GENERATOR) for identifier in (1, 3, 2)
+    ]
+    for commitments, reason in [
+        ((alice, forged), "another commitment than this signer made"),
+        ((alice, carol), "no commitment in this round"),
+        ((alice, alice, carol), "one commitment of each"),
+    ]:
+        async with as_leader(network, "alice", to="bob") as channel:
+            await send(channel, question)
+            await receive(channel, CommitReply)
+            await send(channel, SignRequest(commitments=commitments))
+            with pytest.raises(PeerRefused, match=reason):
+                await receive(channel, SignReply)
+
+
+@pytest.mark.parametrize("frame", [b"{}", b"\xff", encode(SignReply(share=bytes(32)))])
+async def test_a_leader_that_does_not_speak_the_protocol_loses_its_channel(network: Rehearsal, frame: bytes) -> None:
+    await network.start("bob")
+    await until(lambda: is_signing(network.operators["bob"]))
+    async with as_leader(network, "alice", to="bob") as channel:
+        await channel.send_frame(frame)
+        with pytest.raises(PeerFault):
+            await channel.receive_frame(1000)
+
+
+async def test_a_health_address_in_use_is_told(network: Rehearsal) -> None:
+    await network.start("alice")
+    taken = NetAddress(host="127.0.0.1", port=network.operators["alice"].node.health_port)
+    with pytest.raises(AddressInUse, match="cannot listen"):
+        await HealthServer(taken, lambda: Idle(block=None, reason="")).start()
+
+
 async def test_a_stranger_gets_no_channel(network: Rehearsal) -> None:
     await network.start("bob")
     await until(lambda: is_signing(network.operators["bob"]))
@@ -339,7 +383,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
 async def test_a_lying_peer_is_named_and_the_others_sign_without_it(
     network: Rehearsal, caplog: pytest.LogCaptureFixture, twist, named: str
 ) -> None:
-    caplog.set_level(logging.INFO, logger=GROUP)
+    caplog.set_level(logging.INFO, logger=PACKAGE)
     async with Rogue(network, "bob", twist):
         await network.start("alice")
         with pytest.raises(admin.Unanswered):

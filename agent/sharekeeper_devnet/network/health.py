@@ -38,6 +38,7 @@ class HealthServer:
         try:
             await web.TCPSite(self._runner, self._address.host, self._address.port).start()
         except OSError as error:
+            await self.stop()
             raise AddressInUse(
                 f"cannot listen on {self._address.host}:{self._address.port}: {error.strerror or error}"
             ) from None

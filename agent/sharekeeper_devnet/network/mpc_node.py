@@ -81,11 +81,6 @@ class MpcNode:
         self._last: Standing = self._reader.latest
 
     @property
-    def p2p_port(self) -> int:
-        """The port other nodes connect to."""
-        return self._listener.port
-
-    @property
     def health_port(self) -> int:
         """The port of `GET /health`."""
         return self._health.port
