@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from sharekeeper.adapters.vault import AgeVault
 from sharekeeper.adapters.vault_reader import Problem
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.errors import (
@@ -20,7 +21,8 @@ from sharekeeper.errors import (
     VaultCorrupt,
 )
 from sharekeeper.protocol.codec import encode_keyset, encode_shares
-from tests.unit.protocol_values import BOB
+from sharekeeper.secret import Secret
+from tests.unit.protocol_values import ALICE, BOB, NETWORK
 from tests.unit.vault_values import (
     NEW_RECIPIENTS,
     OPERATOR_IDENTITY,
@@ -29,6 +31,7 @@ from tests.unit.vault_values import (
     SERVICE_IDENTITY,
     SIGNING_KEY,
     SOURCE,
+    SteppingClock,
     backup_id,
     keyset,
     leftovers,
@@ -450,6 +453,43 @@ def test_adopting_never_counts_down(vault, tmp_path):
     head = vault._read_head()
     assert vault.adopt() == vault.index()
     assert vault._read_head() == head
+
+
+def test_giving_up_a_lost_identity_makes_room_for_a_fresh_copy(vault, tmp_path):
+    store(vault, K5)
+    vault.close()
+    other = vault_at(tmp_path, identity=SECOND_OPERATOR_IDENTITY, recipients=(NEW_RECIPIENTS[1], RECIPIENTS[1]))
+    assert other.adopt() == ()
+    store(other, K5)
+    assert other.open_now(backup_id(K5)) == shares_of(K5)
+    other.verify(deep=True)
+    assert other.verify(deep=True).ok
+    other.close()
+
+
+def test_a_fresh_signing_key_starts_over_after_adopting(vault, tmp_path):
+    store(vault, K5)
+    vault.close()
+    other = vault_at(tmp_path, signing_key=type(SIGNING_KEY).generate(b"t" * 32))
+    assert other.adopt() == ()
+    store(other, K6)
+    assert [stored.keyset for stored in other.index()] == [K6]
+    other.close()
+
+
+@pytest.mark.parametrize("place", ["vault", "state/vault", "state", "elsewhere/../state/vault/.."])
+def test_the_head_record_may_not_lie_in_the_vault(tmp_path, place):
+    with pytest.raises(ConfigInvalid, match="head record into the vault"):
+        AgeVault(
+            tmp_path / place,
+            state_dir=tmp_path / "vault" if place == "vault" else tmp_path / "state",
+            network=NETWORK,
+            account_id=ALICE,
+            recipients=RECIPIENTS,
+            identity=Secret(SERVICE_IDENTITY.encode()),
+            signing_key=SIGNING_KEY,
+            clock=SteppingClock(),
+        )
 
 
 # --- several processes and cancellation ----------------------------------------------------------

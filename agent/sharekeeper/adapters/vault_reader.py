@@ -82,7 +82,8 @@ _CURES: Final = {
     Problem.UNREADABLE: "repair the disk or its permissions",
     Problem.NOT_AUTHENTIC: _FETCH,
     Problem.DAMAGED: _FETCH,
-    Problem.NOT_OPENED: "put back the vault identity it was sealed to, or open it with the operator's identity",
+    Problem.NOT_OPENED: "put back the vault identity it was sealed to; if that is lost, `sharekeeper vault verify --adopt` "
+    "gives it up and the backup service fetches a fresh copy",
     Problem.UNEXPECTED: "verification moves it to quarantine; find out who can write to the vault",
 }
 
@@ -125,6 +126,10 @@ class VaultReader:
         self.directory = directory
         self._keysets = directory / "keysets"
         self._records = state_dir / "vault"
+        if self._records.resolve().is_relative_to(directory.resolve()):
+            raise ConfigInvalid(
+                f"state_dir {state_dir} puts the vault's head record into the vault; move one of the two"
+            )
         self._head_path = self._records / HEAD_FILE
         self._owner = owner
         self._identity = identity

@@ -90,7 +90,7 @@ class VaultWriter(VaultReader):
             disk: the disk to write with.
 
         Raises:
-            ConfigInvalid: recipients.
+            ConfigInvalid: recipients, or the head record would lie in the vault.
             KeysMissing: the identity is malformed.
         """
         super().__init__(
