@@ -9,8 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from sharekeeper.config import SupervisorConfig
 from sharekeeper.errors import SupervisorFailed
@@ -40,33 +39,33 @@ class CommandSupervisor(NodeSupervisor):
         return await self._run("stop", self._config.stop)
 
     async def _run(self, verb: str, command: tuple[str, ...]) -> bool:
-        async with self._lock:
-            process = await self._spawn(verb, command, self._config.directory)
+        async with self._lock, _Outputs() as outputs:
+            process = await self._spawn(verb, command, outputs)
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    output, errors = await _collect(process)
+                    await process.wait()
             except TimeoutError:
                 raise SupervisorFailed(
                     f"the {verb} command of the MPC node did not end within {self._timeout_seconds:g} s: {command[0]}"
                 ) from None
             finally:
                 await _kill(process)
+            await outputs.drain()
         if process.returncode != 0:
             raise SupervisorFailed(
                 f"the {verb} command of the MPC node ended with status {process.returncode}: "
-                f"{_tail(errors) or _tail(output) or 'no output'}"
+                f"{_tail(outputs.stderr.kept) or _tail(outputs.stdout.kept) or 'no output'}"
             )
-        return _changed(output)
+        return _changed(bytes(outputs.stdout.kept))
 
-    async def _spawn(self, verb: str, command: tuple[str, ...], directory: Path) -> asyncio.subprocess.Process:
+    async def _spawn(self, verb: str, command: tuple[str, ...], outputs: "_Outputs") -> asyncio.subprocess.Process:
         try:
             return await asyncio.create_subprocess_exec(
                 *command,
-                cwd=directory,
+                cwd=self._config.directory,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=_MAX_OUTPUT_BYTES,
+                stdout=outputs.stdout.descriptor,
+                stderr=outputs.stderr.descriptor,
                 start_new_session=True,
             )
         except OSError as error:
@@ -74,29 +73,65 @@ class CommandSupervisor(NodeSupervisor):
                 f"the {verb} command of the MPC node cannot be run: {command[0]}: {error.strerror}; "
                 f"correct node_agent.supervisor.{verb}"
             ) from None
+        finally:
+            outputs.release()
 
 
-async def _collect(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
-    """The first part of both outputs, once the command itself has ended.
+class _Output(asyncio.Protocol):
+    """One pipe from a command: the first part is kept, the rest is read and dropped."""
 
-    What it started may outlive it and keep the pipes open, so the end of the process counts, not theirs.
-    """
-    output, errors = bytearray(), bytearray()
-    streams = ((process.stdout, output), (process.stderr, errors))
-    readers = [asyncio.ensure_future(_read(stream, kept)) for stream, kept in streams if stream is not None]
-    try:
-        await process.wait()
-        await asyncio.wait(readers, timeout=_DRAIN_SECONDS)
-    finally:
-        for reader in readers:
-            reader.cancel()
-    return bytes(output), bytes(errors)
+    def __init__(self) -> None:
+        self.kept = bytearray()
+        self.ended = asyncio.Event()
+        self.descriptor = -1
+
+    def data_received(self, data: bytes) -> None:
+        self.kept += data[: _MAX_OUTPUT_BYTES - len(self.kept)]
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.ended.set()
 
 
-async def _read(stream: asyncio.StreamReader, kept: bytearray) -> None:
-    """Reads to the end, and keeps the first part."""
-    while chunk := await stream.read(4096):
-        kept += chunk[: _MAX_OUTPUT_BYTES - len(kept)]
+class _Outputs:
+    """Both pipes of one command. What the command started may keep them open, so they are closed on this side."""
+
+    def __init__(self) -> None:
+        self.stdout, self.stderr = _Output(), _Output()
+        self._transports: list[asyncio.BaseTransport] = []
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open(self.stdout)
+            await self._open(self.stderr)
+        except OSError as error:
+            await self.__aexit__()
+            raise SupervisorFailed(f"no pipe to a command can be made: {error.strerror}; raise LimitNOFILE") from None
+        return self
+
+    async def _open(self, output: _Output) -> None:
+        reading, output.descriptor = os.pipe()
+        pipe = os.fdopen(reading, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
+        self._transports.append(transport)
+
+    def release(self) -> None:
+        """The command has its ends of the pipes; ours are closed."""
+        for output in (self.stdout, self.stderr):
+            if output.descriptor >= 0:
+                os.close(output.descriptor)
+                output.descriptor = -1
+
+    async def drain(self) -> None:
+        """What an ended command has written is read."""
+        for output in (self.stdout, self.stderr):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await output.ended.wait()
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.release()
+        for transport in self._transports:
+            transport.close()
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
@@ -117,5 +152,5 @@ def _changed(output: bytes) -> bool:
         return False
 
 
-def _tail(output: bytes) -> str:
+def _tail(output: bytearray) -> str:
     return " ".join(output.decode(errors="replace").split())[-_SHOWN_CHARACTERS:]
