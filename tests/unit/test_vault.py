@@ -8,8 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from sharekeeper.adapters import vault_writer
+from sharekeeper.adapters.durable_file import Disk
 from sharekeeper.adapters.vault import AgeVault
-from sharekeeper.adapters.vault_reader import Problem
+from sharekeeper.adapters.vault_manifest import VaultOwner
+from sharekeeper.adapters.vault_reader import Problem, encode_plaintext
+from sharekeeper.crypto.sealing import seal
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.errors import (
     AlreadyRunning,
@@ -184,6 +188,43 @@ async def test_the_journal_tells_the_history(vault, tmp_path):
     assert [line.get("number") for line in lines] == [1, 2, None]
     assert lines[1]["previous"] == lines[0]["manifest_sha256"] == lines[2]["manifest_sha256"]
     assert lines[2]["entry"] == f"5-{first.digest}"
+
+
+# --- reading back -------------------------------------------------------------------------------
+
+
+class FlippingDisk(Disk):
+    """Writes one bit of every ciphertext wrong and says nothing."""
+
+    def write(self, descriptor, data):
+        if bytes(data).startswith(b"age-encryption"):
+            data = memoryview(bytes(data[:-1]) + bytes([data[-1] ^ 1]))
+        return super().write(descriptor, data)
+
+
+def test_one_wrongly_written_ciphertext_leaves_the_backups_before_it_and_a_retry_succeeds(vault, tmp_path):
+    store(vault, K5)
+    vault.close()
+    second = vault_at(tmp_path, disk=FlippingDisk())
+    head = second._read_head()
+    with pytest.raises(VaultCorrupt, match="not the ciphertext the manifest names"):
+        store(second, K6)
+    assert second._read_head() == head
+    assert [stored.keyset for stored in second.index()] == [K5]
+    assert len(list((tmp_path / "vault" / "quarantine").iterdir())) == 1
+    second.close()
+    store(vault, K6)
+    assert vault.verify(deep=True).ok
+
+
+def test_an_encryption_that_seals_something_else_is_noticed_before_the_backup_counts(vault, tmp_path, monkeypatch):
+    other = encode_plaintext(VaultOwner(network=NETWORK, account_id=ALICE), K5, shares_of(K5, base=900))
+    monkeypatch.setattr(vault_writer, "seal", lambda plaintext, recipients: seal(other, recipients))
+    with pytest.raises(VaultCorrupt, match="read back differs"):
+        store(vault, K5)
+    assert vault.index() == ()
+    monkeypatch.undo()
+    assert vault.open_now(store(vault, K5).backup_id) == shares_of(K5)
 
 
 # --- recipients ---------------------------------------------------------------------------------
