@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -21,9 +21,9 @@ from sharekeeper.adapters.durable_file import write_file
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import NearCaller
 from sharekeeper.cli.common import ACCOUNT_ID, DIRECTORY, FILE, json_option, show, table
-from sharekeeper.cli.main import INTERRUPTED_STATUS, USAGE_STATUS
+from sharekeeper.cli.outcome import run
 from sharekeeper.domain.identity import AccountId
-from sharekeeper.errors import ConfigInvalid, SharekeeperError
+from sharekeeper.errors import ConfigInvalid
 from sharekeeper.keys import read_operator_key
 from sharekeeper.protocol.codec import DecodeError, parse_json
 from sharekeeper_devnet.network import admin
@@ -204,31 +204,9 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs one command; returns its exit status. Expected errors are told in one message, without a traceback."""
-    as_json = "--json" in arguments
-    try:
-        root.main(args=list(arguments), prog_name="devnet", standalone_mode=False)
-    except SharekeeperError as error:
-        return _told(error.code, str(error), error.exit_status, as_json=as_json)
-    except click.Abort:
-        return _told("interrupted", "interrupted", INTERRUPTED_STATUS, as_json=as_json)
-    except click.ClickException as error:
-        return _told("usage", error.format_message(), USAGE_STATUS, as_json=as_json)
-    return 0
-
-
 def main() -> NoReturn:
     """Runs the command line and exits."""
-    sys.exit(run(sys.argv[1:]))
-
-
-def _told(code: str, message: str, status: int, *, as_json: bool) -> int:
-    if as_json:
-        show("error", {"code": code, "message": message}, "", as_json=True)
-    else:
-        click.echo(f"error: {message}", err=True)
-    return status
+    sys.exit(run(root, "devnet", sys.argv[1:]))
 
 
 if __name__ == "__main__":

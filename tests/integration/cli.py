@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sharekeeper
-from sharekeeper.cli.main import run
+from sharekeeper.cli.main import root
+from sharekeeper.cli.outcome import run
 
 AGENT = Path(sharekeeper.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "sharekeeper.cli.main"]
@@ -35,7 +36,7 @@ class Ended:
 async def call(capsys, *arguments) -> Ended:
     """Runs a command in a thread of this process, so that the test's own loop goes on."""
     capsys.readouterr()
-    status = await asyncio.to_thread(run, [str(argument) for argument in arguments])
+    status = await asyncio.to_thread(run, root, "sharekeeper", [str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return Ended(status, captured.out, captured.err)
 

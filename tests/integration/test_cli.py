@@ -14,7 +14,7 @@ import click
 import pytest
 
 from sharekeeper import errors
-from sharekeeper.cli import completion, main
+from sharekeeper.cli import completion, main, outcome
 from sharekeeper.cli.common import DURATION, URL
 from sharekeeper.errors import SharekeeperError
 
@@ -41,7 +41,7 @@ LEAVES = dict(leaves())
 
 
 def test_help_names_every_command_and_imports_none_of_them():
-    script = "import sys; from sharekeeper.cli.main import run; run(['--help']); print(sorted(sys.modules))"
+    script = "import sys; from sharekeeper.cli.main import root; from sharekeeper.cli.outcome import run; run(root, "sharekeeper", ['--help']); print(sorted(sys.modules))"
     environment = {**os.environ, "PYTHONPATH": str(AGENT)}
     shown = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     for name in main.COMMANDS:
@@ -117,8 +117,8 @@ def test_the_documentation_has_every_exit_status():
     rows = re.findall(r"^\| (\d+) \| `([a-z_]+)` \| (.+?) \|$", DOCS, re.MULTILINE)
     assert {(int(status), code, text) for status, code, text in rows} == found
     assert len({status for status, _, _ in found}) == len(found), "two errors share an exit status"
-    assert f"| {main.USAGE_STATUS} | usage |" in DOCS
-    assert f"| {main.INTERRUPTED_STATUS} | interrupted |" in DOCS
+    assert f"| {outcome.USAGE_STATUS} | usage |" in DOCS
+    assert f"| {outcome.INTERRUPTED_STATUS} | interrupted |" in DOCS
 
 
 # --- errors -------------------------------------------------------------------------------------
@@ -140,13 +140,13 @@ def test_the_documentation_has_every_exit_status():
 )
 async def test_a_usage_error_is_one_line_on_stderr_or_json_on_stdout(arguments, words, capsys):
     plain = await call(capsys, *arguments)
-    assert plain.status == main.USAGE_STATUS
+    assert plain.status == outcome.USAGE_STATUS
     assert plain.out == ""
     assert plain.err.startswith("error: ")
     assert plain.err.count("\n") == 1
     assert words in plain.err
     told = await call(capsys, *arguments, "--json")
-    assert (told.status, told.err) == (main.USAGE_STATUS, "")
+    assert (told.status, told.err) == (outcome.USAGE_STATUS, "")
     assert (told.json["type"], told.json["code"]) == ("error", "usage")
     assert words in told.json["message"]
 
@@ -192,7 +192,7 @@ def test_an_interruption_ends_a_command_with_130_and_no_traceback():
         waiting.send_signal(signal.SIGINT)
         _, err = waiting.communicate(timeout=20)
         accepted.close()
-    assert waiting.returncode == main.INTERRUPTED_STATUS
+    assert waiting.returncode == outcome.INTERRUPTED_STATUS
     assert "error: interrupted" in err
     assert "Traceback" not in err
 

@@ -15,11 +15,12 @@ import pytest
 
 from sharekeeper.adapters.durable_file import write_file
 from sharekeeper.adapters.transactions import deploy_contract
+from sharekeeper.cli.outcome import run
 from sharekeeper.domain.identity import Role
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.keys import generate, read_operator_key
 from sharekeeper_devnet.chain.genesis import decode_accounts
-from sharekeeper_devnet.cli import run
+from sharekeeper_devnet.cli import root
 from sharekeeper_devnet.network.config import load_mpc_node
 from tests.network.rehearsal import CONTRACT, WASM, Rehearsal, key_pair, rehearsal
 
@@ -29,7 +30,7 @@ def devnet(capsys: pytest.CaptureFixture[str]):
     """Runs `devnet ... --json`; returns its exit status and what it printed."""
 
     def call(*arguments: object) -> tuple[int, dict[str, object]]:
-        status = run([*map(str, arguments), "--json"])
+        status = run(root, "devnet", [*map(str, arguments), "--json"])
         return status, json.loads(capsys.readouterr().out)
 
     return call
@@ -218,9 +219,9 @@ def test_deploy_refuses_an_init_file_it_cannot_use(devnet, tmp_path: Path, conte
 
 def test_people_get_lines_and_errors_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = ["--keys-dir", str(tmp_path / "keys"), "--out", str(tmp_path / "accounts.json")]
-    assert run(["accounts", "--account", "alice.test.near", *places]) == 0
+    assert run(root, "devnet", ["accounts", "--account", "alice.test.near", *places]) == 0
     assert "changed" in capsys.readouterr().out
-    assert run(["accounts", "--account", "Not An Account", *places]) == 2
+    assert run(root, "devnet", ["accounts", "--account", "Not An Account", *places]) == 2
     assert "not a NEAR account id" in capsys.readouterr().err
 
 

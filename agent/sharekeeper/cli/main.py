@@ -1,21 +1,16 @@
-"""The command `sharekeeper`: its commands, and the one place where errors become exit statuses.
+"""The command `sharekeeper`: its commands.
 
 Commands are loaded when they are used: this file imports none of them.
 """
 
-import json
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
-from sharekeeper.errors import SharekeeperError
-
-USAGE_STATUS: Final = 2
-INTERRUPTED_STATUS: Final = 130
+from sharekeeper.cli.outcome import run
 
 COMMANDS: Final = {
     "keys": ("sharekeeper.cli.keys", "Make the keys of a machine; show their public halves."),
@@ -79,48 +74,9 @@ def root() -> None:
     """
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs one command; returns its exit status. Expected errors are told in one message, without a traceback."""
-    as_json = "--json" in arguments
-    try:
-        result = root.main(args=list(arguments), prog_name="sharekeeper", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _reader_left()
-    except SharekeeperError as error:
-        _tell(error.code, str(error), as_json=as_json)
-        return error.exit_status
-    except click.Abort:
-        _tell("interrupted", "interrupted", as_json=as_json)
-        return INTERRUPTED_STATUS
-    except click.ClickException as error:
-        _tell("usage", _usage(error), as_json=as_json)
-        return USAGE_STATUS
-    return result if isinstance(result, int) else 0
-
-
 def main() -> NoReturn:
     """Runs the command line and exits."""
-    sys.exit(run(sys.argv[1:]))
-
-
-def _tell(code: str, message: str, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"schema": 1, "type": "error", "code": code, "message": message}))
-    else:
-        click.echo(f"error: {message}", err=True)
-
-
-def _usage(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    where = f" (see `{context.command_path} --help`)" if context is not None else ""
-    return " ".join(error.format_message().split()).rstrip(".") + where
-
-
-def _reader_left() -> int:
-    """The reader of standard output went away: nothing more is written, not even at exit."""
-    sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115  # open until exit
-    return 1
+    sys.exit(run(root, "sharekeeper", sys.argv[1:]))
 
 
 if __name__ == "__main__":
