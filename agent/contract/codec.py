@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+ALPHABET_BYTES = ALPHABET.encode()
+DIGIT_VALUES = bytearray(128)
+for value, letter in enumerate(ALPHABET_BYTES):
+    DIGIT_VALUES[letter] = value
+# Five digits at a time: as many as MicroPython handles without big integers, which are some ten times dearer.
+CHUNK_DIGITS = 5
+CHUNK = 58**CHUNK_DIGITS
 HEX_DIGITS = "0123456789abcdef"
 LETTERS_AND_DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 URL_CHARACTERS = LETTERS_AND_DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZ-._~:/?#[]@!$&'()*+,;=%"
@@ -124,19 +131,29 @@ def base58_encode(raw: bytes) -> str:
     number = int.from_bytes(raw, "big")
     digits = []
     while number:
-        digits.append(ALPHABET[number % 58])
-        number //= 58
+        part = number % CHUNK
+        number //= CHUNK
+        for _ in range(CHUNK_DIGITS):
+            digits.append(ALPHABET_BYTES[part % 58])
+            part //= 58
     digits.reverse()
-    return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + "".join(digits)
+    return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + bytes(digits).decode().lstrip("1")
 
 
 def base58_decode(digits: str, size: int) -> bytes | None:
     """The `size` bytes that `digits` stand for; None when they are none or their form is not the only one."""
     if not consists_of(digits, ALPHABET) or not size <= len(digits) <= size * 2:
         return None
-    number = 0
-    for digit in digits:
-        number = number * 58 + ALPHABET.find(digit)
+    number = part = 0
+    weight = 1
+    for code in digits.encode():
+        part = part * 58 + DIGIT_VALUES[code]
+        weight *= 58
+        if weight == CHUNK:
+            number = number * CHUNK + part
+            part = 0
+            weight = 1
+    number = number * weight + part
     if number >= 1 << (8 * size):
         return None
     raw = number.to_bytes(size, "big")

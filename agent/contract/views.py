@@ -10,7 +10,7 @@ from contract.recovery import stored_recovery
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contract.codec import Json
-    from contract.records import Recovery, Store
+    from contract.records import Store
 
 
 class Reader:
@@ -28,20 +28,25 @@ def info_json(pair: Pair) -> str:
     return f'{{"url":"{pair.url}","tls_public_key":"{pair.tls}"}}'
 
 
-def participants_json(reader: Reader, recovering: "Recovery | None") -> str:
-    """The participant set, with the recovering node's info in place if there is one."""
+def participant_entries(reader: Reader) -> list[str]:
+    """near/mpc's triple of each participant."""
     entries = []
     for account_id, participant_id in records.participants(reader.store):
-        if recovering is not None and recovering.account_id == account_id:
-            pair: Pair | None = recovering.pair
-        else:
-            pair = Account(reader.store, account_id).node
-        if pair is not None:
-            entries.append(f'["{account_id}",{participant_id},{info_json(pair)}]')
+        node = Account(reader.store, account_id).node
+        if node is not None:
+            entries.append(entry_json(account_id, participant_id, node))
+    return entries
+
+
+def entry_json(account_id: str, participant_id: int, pair: Pair) -> str:
+    return f'["{account_id}",{participant_id},{info_json(pair)}]'
+
+
+def participants_json(reader: Reader, entries: list[str]) -> str:
     return f'{{"next_id":{reader.header.next_participant_id},"participants":[{",".join(entries)}]}}'
 
 
-def running_json(reader: Reader) -> str:
+def running_json(reader: Reader, entries: list[str]) -> str:
     header = reader.header
     domains = []
     keys = []
@@ -53,7 +58,7 @@ def running_json(reader: Reader) -> str:
     parts = (
         f'"domains":{{"domains":[{",".join(domains)}],"next_domain_id":{header.next_domain_id}}}',
         f'"keyset":{{"epoch_id":{header.epoch_id},"domains":[{",".join(keys)}]}}',
-        f'"parameters":{{"participants":{participants_json(reader, None)},"threshold":{header.threshold}}}',
+        f'"parameters":{{"participants":{participants_json(reader, entries)},"threshold":{header.threshold}}}',
         f'"parameters_votes":{no_votes}',
         f'"add_domains_votes":{no_votes}',
         '"previously_cancelled_resharing_epoch_id":null',
@@ -65,10 +70,14 @@ def state(reader: Reader, arguments: "Json") -> str:
     codec.fields(arguments, "arguments", ())
     if not is_initialised(reader):
         return json.dumps(reader.header.state)
-    running = running_json(reader)
+    entries = participant_entries(reader)
+    running = running_json(reader, entries)
     if not reader.in_recovery:
         return '{"Running":' + running + "}"
     recovery = stored_recovery(reader.store)
+    for index, (account_id, participant_id) in enumerate(records.participants(reader.store)):
+        if account_id == recovery.account_id:
+            entries[index] = entry_json(account_id, participant_id, recovery.pair)
     recovering = (
         f'{{"account_id":"{recovery.account_id}","participant_info":{info_json(recovery.pair)},'
         f'"signer_account_pk":"{recovery.pair.signer}"}}'
@@ -76,7 +85,7 @@ def state(reader: Reader, arguments: "Json") -> str:
     parts = (
         f'"recovery_id":{recovery.recovery_id}',
         f'"previous_running_state":{running}',
-        f'"prospective_participants":{participants_json(reader, recovery)}',
+        f'"prospective_participants":{participants_json(reader, entries)}',
         f'"recovering":{recovering}',
         f'"started_in":{recovery.started_in}',
         f'"expires_on":{recovery.expires_on}',

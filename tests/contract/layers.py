@@ -21,6 +21,18 @@ WASM = Path(__file__).resolve().parents[2] / "agent" / "contract" / "mpc_contrac
 QUESTIONS_OF_CALLS = ("signer_account_id", "signer_account_pk", "predecessor_account_id", "attached_deposit")
 
 
+def verify(signature: bytes, message: bytes, public_key: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
 class NearModule(types.ModuleType):
     """The module `near` of the contract's Python, with storage in a dict."""
 
@@ -41,7 +53,6 @@ class NearModule(types.ModuleType):
             "predecessor_account_id": lambda: self.context.predecessor_account_id,
             "attached_deposit": lambda: self.context.attached_deposit,
             "input": lambda: self.context.input,
-            "sha256": lambda data: hashlib.sha256(data).digest(),
         }
         if name not in answers:
             raise AttributeError(name)
@@ -68,12 +79,11 @@ class NearModule(types.ModuleType):
     def panic_utf8(self, message: str) -> None:
         raise RefusedError(message)
 
+    def sha256(self, data: bytes) -> bytes:
+        return sha256(data)
+
     def ed25519_verify(self, signature: bytes, message: bytes, public_key: bytes) -> bool:
-        try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return verify(signature, message, public_key)
 
 
 @contextlib.contextmanager

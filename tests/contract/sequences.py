@@ -78,14 +78,21 @@ def run(layer: Layer, sequence: Sequence) -> None:
     """Plays the steps; fails at the first that does not come out as written."""
     for number, step in enumerate(sequence.steps, 1):
         where = f"{sequence.name}, step {number}, {step.method}"
-        try:
-            outcome = take(layer, step)
-        except RefusedError as refused:
-            assert step.refusal is not None, f"{where}: refused: {refused}"
-            assert step.refusal in str(refused), f"{where}: refused otherwise: {refused}"
-            continue
-        assert step.refusal is None, f"{where}: accepted"
-        assert outcome == (step.result if isinstance(step, Call) else step.value), f"{where}: {outcome}"
+        outcome, refusal = play(layer, step)
+        if step.refusal is None:
+            assert refusal is None, f"{where}: refused: {refusal}"
+            assert outcome == (step.result if isinstance(step, Call) else step.value), f"{where}: {outcome}"
+        else:
+            assert refusal is not None, f"{where}: accepted"
+            assert step.refusal in refusal, f"{where}: refused otherwise: {refusal}"
+
+
+def play(layer: Layer, step: Call | Look) -> tuple[Any, str | None]:
+    """What the step returned, or the sentence it was refused with."""
+    try:
+        return take(layer, step), None
+    except RefusedError as refused:
+        return None, str(refused)
 
 
 def take(layer: Layer, step: Call | Look) -> Any:

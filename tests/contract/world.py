@@ -110,7 +110,7 @@ def init_arguments() -> dict:
         "domains": domains(),
         "keyset": keyset(),
         "signer_keys": {name: key(node_signer(name)) for name in PARTICIPANTS},
-        "config": CONFIG,
+        "config": dict(CONFIG),
     }
 
 

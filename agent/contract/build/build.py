@@ -140,15 +140,20 @@ def write_generated(folder: Path) -> None:
 
 
 def compile_wasm(python: Path, tree: Path) -> bytes:
-    """The contract's module. Nothing of the environment reaches it: home, caches and hash seed are fixed."""
+    """The contract's module. Nothing of the place and time of the build reaches it.
+
+    Without MICROPY_GIT_TAG MicroPython would write this repository's commit into it, without SOURCE_DATE_EPOCH today.
+    """
     build = tree / "out"
     build.mkdir(exist_ok=True)
     write_generated(build)
     environment = {
         "HOME": str(CACHE),
         "LC_ALL": "C.UTF-8",
+        "MICROPY_GIT_TAG": "v1.24.1",
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": "0",
         "ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig"),
         "ZIG_LOCAL_CACHE_DIR": str(CACHE / "zig"),
     }

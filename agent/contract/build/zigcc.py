@@ -12,14 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-# WebAssembly 1.0 plus nothing: every protocol version of NEAR accepts it.
+# WebAssembly 1.0 without later features: every protocol version of NEAR accepts it.
 WASM_COMPILE = ["-target", "wasm32-wasi", "-mcpu=mvp"]
 WASM_LINK = [
     "-mexec-model=reactor",
     "-Wl,--no-entry",
     "-Wl,--strip-all",
     "-Wl,-z,stack-size=262144",
-    "-Wl,--initial-memory=33554432",
+    "-Wl,--initial-memory=16777216",
 ]
 QUIET = ["-Wno-everything", "-fno-sanitize=all", "-g0"]
 DROPPED = ("-mno-bulk-memory", "-mno-nontrapping-fptoint", "-Werror")

@@ -1,0 +1,136 @@
+"""What a thief can do with a stolen key in force, or with none: never name the TLS key that shares may go to."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract import sequences
+from tests.contract.sequences import NEW, NEW_TLS, Layer, RefusedError, take
+from tests.contract.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    ERIN,
+    info,
+    init_arguments,
+    key,
+    keyset_digest,
+    node_signer,
+    recovery_arguments,
+    sign_arguments,
+    signature,
+)
+
+HEIGHT = 1200
+RUNNING = (
+    sequences.init(),
+    sequences.register(10),
+    sequences.submit(10, caller=ERIN, signer="erin node", tls="erin TLS", address="http://erin.example"),
+)
+IN_RECOVERY = (*RUNNING, sequences.submit_recovery(HEIGHT - 10))
+EXPIRED_EARLIER = (*RUNNING, sequences.submit_recovery(20))
+SITUATIONS = {"running": RUNNING, "in recovery": IN_RECOVERY, "with an expired candidate": EXPIRED_EARLIER}
+
+# Whoever steals one of these has the machine's own TLS key as well, or none: the thief's TLS key is another.
+STOLEN = {
+    "the node key": (ALICE, node_signer(ALICE)),
+    "the backup service key": (ALICE, sequences.BACKUP),
+    "another participant's node key": (BOB, node_signer(BOB)),
+    "a prospective node's key": (ERIN, "erin node"),
+    "the candidate's key": (ALICE, NEW),
+}
+# Before its call the candidate's key is unrecorded: it is the operator's to hand out, and may name new keys.
+NOT_STOLEN = ("the candidate's key", "running")
+THIEF = "the thief's TLS key"
+
+
+def attacks() -> Iterator[tuple[str, Any]]:
+    """Every method with every way to name the thief's TLS key or to move a recovery."""
+    stranger = info(THIEF, "http://thief.example")
+    yield "init", init_arguments()
+    for tls in (THIEF, NEW_TLS, sequences.BACKUP_TLS, "erin TLS"):
+        given = info(tls, "http://thief.example")
+        yield "submit_participant_info", {"participant_info": given}
+        yield "register_backup_service", {"backup_service_info": {"public_key": key(tls)}}
+        for account in (ALICE, BOB):
+            yield "submit_participant_recovery_info", recovery_arguments(account, tls) | {"participant_info": given}
+    yield "update_participant_url", {"url": stranger["url"]}
+    yield "update_participant_url", {"url": stranger["url"], "tls_public_key": stranger["tls_public_key"]}
+    for recovery_id in (1, 2):
+        yield "confirm_key_share_delivery", {"recovery_id": recovery_id}
+        yield "conclude_recovery", {"recovery_id": recovery_id, "expected_keyset": keyset_digest()}
+        yield "expire_recovery", {"recovery_id": recovery_id}
+        yield "cancel_recovery", {"recovery_id": recovery_id}
+    for account in (ALICE, BOB, CAROL, ERIN):
+        yield "waive_recovery_cooldown", {"account_id": account}
+    yield "sign", sign_arguments()
+    yield "respond", {"request_id": 1, "signature": signature()}
+
+
+def keys_shares_may_go_to(layer: Layer) -> set[str]:
+    """TLS keys of nodes and backup services in any view, and of the recovering node."""
+    state = layer.view(method="state", args={}, height=HEIGHT)
+    recovery = state.get("Recovery", {})
+    running = recovery.get("previous_running_state") or state["Running"]
+    sets = [running["parameters"]["participants"], recovery.get("prospective_participants", {"participants": []})]
+    found = {entry[2]["tls_public_key"] for participants in sets for entry in participants["participants"]}
+    services = layer.view(method="backup_services", args={}, height=HEIGHT)
+    found |= {service["public_key"] for service in services.values()}
+    for account in (ALICE, BOB, CAROL, ERIN):
+        shown = layer.view(method="participant_info", args={"account_id": account}, height=HEIGHT)
+        pairs = (shown["node"], shown["node_candidate"], shown["backup_service"])
+        found |= {pair["tls_public_key"] for pair in pairs if pair is not None}
+    return found
+
+
+CASES = [(stolen, situation) for stolen in STOLEN for situation in SITUATIONS if (stolen, situation) != NOT_STOLEN]
+
+
+@pytest.mark.parametrize(("stolen", "situation"), CASES)
+def test_a_stolen_key_names_no_new_tls_key(layer: Layer, stolen: str, situation: str) -> None:
+    for step in SITUATIONS[situation]:
+        take(layer, step)
+    before = keys_shares_may_go_to(layer)
+    caller, signer = STOLEN[stolen]
+    for _ in range(2):  # twice, since one accepted call may open the way for another
+        for method, args in attacks():
+            try:
+                layer.call(caller=caller, signer=signer, method=method, args=args, height=HEIGHT)
+            except RefusedError:
+                continue
+    after = keys_shares_may_go_to(layer)
+    assert after <= before
+    assert key(THIEF) not in after
+
+
+def test_a_stolen_node_key_cannot_take_over_the_recovery_it_did_not_start(layer: Layer) -> None:
+    for step in (*IN_RECOVERY, sequences.confirm(HEIGHT)):
+        take(layer, step)
+    for signer in (node_signer(ALICE), sequences.BACKUP):
+        with pytest.raises(RefusedError, match="only the recovering node"):
+            take(layer, sequences.conclude(HEIGHT, signer=signer))
+
+
+def test_an_accounts_own_key_takes_no_other_accounts_keys(layer: Layer) -> None:
+    """A stranger with accounts and access keys of his own claims keys that others use."""
+    for step in IN_RECOVERY:
+        take(layer, step)
+    before = keys_shares_may_go_to(layer)
+    for number, tls in enumerate((NEW_TLS, sequences.BACKUP_TLS, "erin TLS", sequences.BACKUP)):
+        with pytest.raises(RefusedError, match="the TLS key has been recorded before"):
+            take(
+                layer,
+                sequences.submit(
+                    HEIGHT, caller="thief.near", signer=f"thief {number}", tls=tls, address="http://t.example"
+                ),
+            )
+    assert keys_shares_may_go_to(layer) == before
+
+
+def test_below_the_threshold_participants_neither_cancel_nor_waive(layer: Layer) -> None:
+    for step in IN_RECOVERY:
+        take(layer, step)
+    for signer in (node_signer(BOB), "bob operator", "bob operator 2"):
+        take(layer, sequences.cancel(HEIGHT, caller=BOB, signer=signer))
+    assert "Recovery" in layer.view(method="state", args={}, height=HEIGHT)
