@@ -41,7 +41,10 @@ LEAVES = dict(leaves())
 
 
 def test_help_names_every_command_and_imports_none_of_them():
-    script = "import sys; from sharekeeper.cli.main import root; from sharekeeper.cli.outcome import run; run(root, "sharekeeper", ['--help']); print(sorted(sys.modules))"
+    script = (
+        "import sys; from sharekeeper.cli.main import root; from sharekeeper.cli.outcome import run; "
+        "run(root, 'sharekeeper', ['--help']); print(sorted(sys.modules))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(AGENT)}
     shown = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     for name in main.COMMANDS:
