@@ -157,29 +157,29 @@ class Faults:
 
 
 class Backoff:
-    """When a failed action may be tried again: waits double up to a bound, and end when its basis changes."""
+    """When an action that left things as they were may be tried again.
+
+    Waits double up to a bound, and end when the basis changes. An action that succeeded waits too, should
+    the view not show its effect yet.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._basis: object = None
-        self._failures = 0
+        self._tries = 0
         self._due_at = 0.0
 
     def due(self, basis: object) -> bool:
-        """True if `basis` is new, has not failed, or has waited long enough."""
+        """True if `basis` is new, was not tried, or has waited long enough."""
         return basis != self._basis or self._clock.monotonic() >= self._due_at
 
-    def failed(self, basis: object, *, block_seconds: float) -> None:
-        """An action on `basis` failed just now."""
-        self._failures = self._failures + 1 if basis == self._basis else 1
+    def tried(self, basis: object, *, block_seconds: float) -> None:
+        """An action on `basis` is over just now."""
+        self._tries = self._tries + 1 if basis == self._basis else 1
         self._basis = basis
         longest = min(max(_BACKOFF_BLOCKS * block_seconds, 1.0), _BACKOFF_CAP_SECONDS)
-        wait = min(block_seconds * 2.0 ** min(self._failures - 1, 10), longest)
+        wait = min(block_seconds * 2.0 ** min(self._tries - 1, 10), longest)
         self._due_at = self._clock.monotonic() + wait
-
-    def reset(self) -> None:
-        """Whatever failed may be tried at once."""
-        self._basis = None
 
 
 # --- actions --------------------------------------------------------------------------------------

@@ -125,13 +125,13 @@ def test_waits_double_up_to_a_bound_and_end_when_the_basis_changes(clock):
     waits = []
     for _ in range(8):
         assert backoff.due("a")
-        backoff.failed("a", block_seconds=1.0)
+        backoff.tried("a", block_seconds=1.0)
         before = clock.seconds
         while not backoff.due("a"):
             clock.seconds += 0.25
         waits.append(clock.seconds - before)
     assert waits == [1, 2, 4, 8, 16, 16, 16, 16]
-    backoff.failed("a", block_seconds=1.0)
+    backoff.tried("a", block_seconds=1.0)
     assert not backoff.due("a")
     assert backoff.due("b")
 
@@ -139,7 +139,7 @@ def test_waits_double_up_to_a_bound_and_end_when_the_basis_changes(clock):
 def test_no_wait_is_longer_than_half_a_minute(clock):
     backoff = Backoff(clock)
     for _ in range(100):
-        backoff.failed("a", block_seconds=10.0)
+        backoff.tried("a", block_seconds=10.0)
     clock.seconds += 29.9
     assert not backoff.due("a")
     clock.seconds += 0.1
@@ -148,7 +148,7 @@ def test_no_wait_is_longer_than_half_a_minute(clock):
 
 def test_equal_states_are_one_basis(clock):
     backoff = Backoff(clock)
-    backoff.failed(recovery(), block_seconds=1.0)
+    backoff.tried(recovery(), block_seconds=1.0)
     assert not backoff.due(recovery())
     assert backoff.due(recovery(confirmed=True))
 

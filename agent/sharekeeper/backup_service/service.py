@@ -141,6 +141,7 @@ class BackupService:
             self.faults.note("chain" if isinstance(error, ChainFault) else "vault", error)
             return
         self._note_duty(self.step)
+        self._worker.reap()
         action = self.step if isinstance(self.step, _ACTIONS) else None
         if action is not None and action != self._worker.basis and not self._backoff.due(action):
             action = None
@@ -205,10 +206,10 @@ class BackupService:
         except SharekeeperError as error:
             result = error.code
             self.faults.note(topic, error)
-            self._backoff.failed(action, block_seconds=self.watch.pause_seconds)
             self._registered_in = None
         finally:
             self._index_read_at = None
+            self._backoff.tried(action, block_seconds=self.watch.pause_seconds)
             if (purpose := _PURPOSES.get(type(action))) is not None:
                 key = (purpose, result)
                 self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1

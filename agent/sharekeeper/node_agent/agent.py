@@ -227,7 +227,7 @@ class NodeAgent:
                 else:
                     changed = await self._ports.supervisor.ensure_stopped()
             except SharekeeperError:
-                self._supervision_backoff.failed(wanted, block_seconds=self.watch.pause_seconds)
+                self._supervision_backoff.tried(wanted, block_seconds=self.watch.pause_seconds)
                 raise
             self._supervised = (wanted, self._clock.monotonic())
             if changed:
@@ -253,6 +253,7 @@ class NodeAgent:
             self.faults.clear("onboarding")
         due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else self.onboarding
         call = due if isinstance(due, _CALLS) else None
+        self._caller.reap()
         if call is not None and call != self._caller.basis and not self._call_backoff.due(call):
             call = None
         await self._caller.follow(call)
@@ -299,9 +300,9 @@ class NodeAgent:
             await self._call(call)
         except SharekeeperError as error:
             self.faults.note(topic, error)
-            self._call_backoff.failed(call, block_seconds=self.watch.pause_seconds)
         else:
             self.faults.clear(topic)
+        self._call_backoff.tried(call, block_seconds=self.watch.pause_seconds)
 
     async def _call(self, call: Call) -> None:
         match call:
