@@ -7,10 +7,12 @@ directory and are not his; where a test gives him the head record, it says so.
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from sharekeeper.adapters.vault_manifest import (
+    EntryName,
     EntryRef,
     Head,
     Manifest,
@@ -27,7 +29,8 @@ from sharekeeper.crypto.sealing import seal
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.errors import NoBackup, StoreFailed, VaultCorrupt
 from sharekeeper.ports import StoredBackup
-from sharekeeper.protocol.codec import canonical_json
+from sharekeeper.protocol.codec import canonical_json, encode_keyset, encode_shares
+from sharekeeper.secret import Secret
 from tests.crash.conftest import memory_directory
 from tests.unit.protocol_values import ALICE, BOB, NETWORK
 from tests.unit.vault_values import (
@@ -385,31 +388,63 @@ def test_a_signature_written_in_capitals_or_with_spaces_is_refused(vault, tmp_pa
             decode_manifest(canonical_json({**document, "signature": other}) + b"\n", PUBLIC)
 
 
-def test_shares_of_another_account_are_not_used_though_their_manifest_is_signed(vault, tmp_path):
-    """Even with the signing key and the head record, an entry must open to this account's shares of this keyset."""
-    newer = keyset(7)
-    files = planted(newer, SIGNING_KEY)
-    files["shares.age"] = seal(
-        encode_plaintext(VaultOwner(network=NETWORK, account_id=BOB), newer, shares_of(newer)), RECIPIENTS
-    )
-    body = json.loads(files["manifest.json"])["body"]
-    body["ciphertext_sha256"] = Sha256Hex.of(files["shares.age"])
-    files["manifest.json"] = signed_body(b"sharekeeper-vault-manifest-v1\n", body)
-    plant(entry(tmp_path, newer), files)
+def take_in(root, vault, of, files):
+    """The entry is on disk and the head record names it: the attacker has the signing key and the state directory."""
+    plant(entry(root, of), files)
     head = vault._read_head()
-    name = type(head.entries[0].name)(epoch_id=7, digest=newer.digest())
-    ref = EntryRef(name=name, backup_id=backup_id(newer), manifest=Sha256Hex.of(files["manifest.json"]))
-    forged = Head(owner=OWNER, number=3, last=ref.manifest, newest_epoch=7, entries=(*head.entries, ref))
-    head_file(tmp_path).write_bytes(encode_head(forged, SIGNING_KEY))
-    with pytest.raises(VaultCorrupt, match="another account"):
-        vault.open_now(backup_id(newer))
+    name = EntryName(epoch_id=of.epoch_id, digest=of.digest())
+    ref = EntryRef(name=name, backup_id=backup_id(of), manifest=Sha256Hex.of(files["manifest.json"]))
+    forged = replace(head, number=3, last=ref.manifest, newest_epoch=of.epoch_id, entries=(*head.entries, ref))
+    head_file(root).write_bytes(encode_head(forged, SIGNING_KEY))
+
+
+def sealed_as(of, plaintext):
+    """An entry whose signed manifest names a ciphertext of `plaintext`."""
+    files = planted(of, SIGNING_KEY)
+    ciphertext = seal(plaintext, RECIPIENTS)
+    body = json.loads(files["manifest.json"])["body"]
+    body["ciphertext_sha256"] = Sha256Hex.of(ciphertext)
+    return {"shares.age": ciphertext, "manifest.json": signed_body(b"sharekeeper-vault-manifest-v1\n", body)}
+
+
+K7 = keyset(7)
+GOOD = json.loads(encode_plaintext(OWNER, K7, shares_of(K7)).reveal())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"account_id": BOB}, "another account"),
+        ({"genesis_hash": "4" * 44}, "another account or network"),
+        ({"format": 2}, "format 1"),
+        ({"keyset": encode_keyset(K6)}, "another keyset"),
+        ({"shares": encode_shares(shares_of(K6))}, "share of key event"),
+        ({"shares": None}, "array"),
+    ],
+)
+def test_sealed_content_of_something_else_is_not_used_though_everything_is_signed(vault, tmp_path, change, why):
+    """Even with the signing key and the head record, an entry must open to this account's shares of its keyset."""
+    take_in(tmp_path, vault, K7, sealed_as(K7, Secret(canonical_json({**GOOD, **change}))))
+    with pytest.raises(VaultCorrupt, match=why):
+        vault.open_now(backup_id(K7))
+
+
+def test_the_forgery_tools_of_these_tests_make_an_entry_that_opens(vault, tmp_path):
+    take_in(tmp_path, vault, K7, sealed_as(K7, Secret(canonical_json(GOOD))))
+    assert vault.open_now(backup_id(K7)) == shares_of(K7)
+
+
+def test_a_signed_manifest_of_another_account_is_not_used(vault, tmp_path):
+    take_in(tmp_path, vault, K7, planted(K7, SIGNING_KEY, owner=VaultOwner(network=NETWORK, account_id=BOB)))
+    with pytest.raises(VaultCorrupt, match="another backup than its place"):
+        vault.open_now(backup_id(K7))
 
 
 def test_an_entry_that_claims_another_epoch_than_its_keyset_is_refused(vault, tmp_path):
     """The name in the head record, the manifest and the sealed keyset must agree."""
     head = vault._read_head()
     entry(tmp_path, K6).rename(tmp_path / "vault" / "keysets" / f"9-{K6.digest()}")
-    wrong = type(head.entries[1].name)(epoch_id=9, digest=K6.digest())
+    wrong = EntryName(epoch_id=9, digest=K6.digest())
     ref = EntryRef(name=wrong, backup_id=backup_id(K6), manifest=head.entries[1].manifest)
     forged = Head(owner=OWNER, number=2, last=head.last, newest_epoch=9, entries=(head.entries[0], ref))
     head_file(tmp_path).write_bytes(encode_head(forged, SIGNING_KEY))

@@ -147,6 +147,16 @@ async def test_an_older_epoch_that_is_held_may_be_stored_again(vault):
     assert store(vault, K5) == first
 
 
+async def test_repairing_an_older_backup_does_not_let_other_old_ones_in(vault, tmp_path):
+    store(vault, K5)
+    store(vault, K6)
+    (entry(tmp_path, K5) / "shares.age").write_bytes(b"damaged")
+    store(vault, K5)
+    with pytest.raises(ChainContradiction):
+        store(vault, keyset(5, attempt=1))
+    assert vault.open_now(backup_id(K5)) == shares_of(K5)
+
+
 async def test_the_vault_is_its_owners_alone(vault, tmp_path):
     store(vault, K5)
     vault.verify(deep=False)
@@ -415,6 +425,44 @@ async def test_a_reader_beside_a_busy_writer_always_sees_whole_backups(vault, tm
     await writing
     assert len(seen) > 2
     assert [stored.keyset.epoch_id for stored in reader.index()] == [15]
+
+
+def test_a_read_that_saw_a_change_is_repeated(vault, tmp_path):
+    store(vault, K5)
+    seen = []
+
+    def read(head):
+        seen.append(head)
+        if len(seen) == 1:
+            store(vault, K6)
+            return "stale"
+        if len(seen) == 2:
+            vault.destroy_older_now(backup_id(K6))
+            raise VaultCorrupt("an entry that was just destroyed")
+        return head
+
+    assert vault_at(tmp_path)._consistent(read) == vault._read_head()
+    assert len(seen) == 3
+
+
+def test_a_fault_that_no_change_explains_is_raised(vault):
+    store(vault, K5)
+
+    def read(head):
+        raise VaultCorrupt("really")
+
+    with pytest.raises(VaultCorrupt, match="really"):
+        vault._consistent(read)
+
+
+def test_a_vault_that_changes_all_the_time_is_given_up(vault):
+    vault.acquire()
+
+    def read(head):
+        vault._write_head(replace(head, number=head.number + 1))
+
+    with pytest.raises(AlreadyRunning, match="changed all the time"):
+        vault._consistent(read)
 
 
 async def test_a_cancelled_store_is_complete_or_absent(vault, tmp_path):
