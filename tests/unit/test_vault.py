@@ -1,6 +1,5 @@
 """The vault: stored, listed, opened, encrypted anew, destroyed."""
 
-import asyncio
 import json
 import stat
 import subprocess
@@ -15,17 +14,18 @@ from sharekeeper.adapters.vault_reader import encode_plaintext
 from sharekeeper.crypto.sealing import seal
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.errors import (
-    AlreadyRunning,
     ChainContradiction,
     ConfigInvalid,
     KeysMissing,
     NoBackup,
     SharesRefused,
+    StoreFailed,
     VaultCorrupt,
 )
 from sharekeeper.protocol.codec import encode_keyset, encode_shares
 from tests.unit.protocol_values import ALICE, BOB, NETWORK
 from tests.unit.vault_values import (
+    FULL,
     NEW_RECIPIENTS,
     OPERATOR_IDENTITY,
     RECIPIENTS,
@@ -33,9 +33,11 @@ from tests.unit.vault_values import (
     SERVICE_IDENTITY,
     SIGNING_KEY,
     SOURCE,
+    Counter,
+    SteppedDisk,
     backup_id,
+    failing,
     keyset,
-    leftovers,
     recipient,
     shares_of,
     vault_at,
@@ -234,6 +236,42 @@ def test_an_encryption_that_seals_something_else_is_noticed_before_the_backup_co
     assert vault.open_now(store(vault, K5).backup_id) == shares_of(K5)
 
 
+# --- what is confirmed is durable ---------------------------------------------------------------
+
+
+def interrupted_before_its_commit(root):
+    """A store that stopped when the entry was written and the head record did not name it yet."""
+    counter = Counter()
+    counted = vault_at(root.with_name("count"), disk=SteppedDisk(counter))
+    store(counted, K5)
+    counted.close()
+    stopped = vault_at(root, disk=failing(len(counter.calls) - 5, FULL))
+    with pytest.raises(StoreFailed):
+        store(stopped, K5)
+    stopped.close()
+
+
+def test_an_entry_found_after_a_crash_is_synced_before_it_counts(tmp_path):
+    interrupted_before_its_commit(tmp_path / "root")
+    counter = Counter()
+    vault = vault_at(tmp_path / "root", disk=SteppedDisk(counter))
+    assert vault.index() == ()
+    vault.acquire()
+    assert [stored.keyset for stored in vault.index()] == [K5]
+    assert counter.calls[:2] == ["fsync", "append"]
+    vault.close()
+
+
+def test_a_repeated_store_syncs_the_names_again_before_it_confirms(tmp_path):
+    counter = Counter()
+    vault = vault_at(tmp_path, disk=SteppedDisk(counter))
+    store(vault, K5)
+    before = len(counter.calls)
+    store(vault, K5)
+    assert counter.calls[before:] == ["fsync", "fsync"]
+    vault.close()
+
+
 # --- recipients ---------------------------------------------------------------------------------
 
 
@@ -389,88 +427,3 @@ def test_what_is_in_quarantine_of_older_keysets_is_destroyed_with_them(vault, tm
     assert len(list((tmp_path / "vault" / "quarantine").iterdir())) == 1
     vault.destroy_older_now(backup_id(K6))
     assert list((tmp_path / "vault" / "quarantine").iterdir()) == []
-
-
-# --- several processes and cancellation ----------------------------------------------------------
-
-
-def test_two_writers_are_one_too_many(vault, tmp_path):
-    store(vault, K5)
-    second = vault_at(tmp_path)
-    for act in (second.acquire, lambda: store(second, K6), lambda: second.rekey(NEW_RECIPIENTS), second.adopt):
-        with pytest.raises(AlreadyRunning, match="vault's lock"):
-            act()
-    vault.close()
-    store(second, K6)
-    second.close()
-
-
-async def test_a_reader_beside_a_busy_writer_always_sees_whole_backups(vault, tmp_path):
-    store(vault, K5)
-    reader = vault_at(tmp_path)
-
-    async def write():
-        for epoch in range(6, 16):
-            of = keyset(epoch)
-            await vault.store(of, shares_of(of), SOURCE)
-            await vault.destroy_older(backup_id(of))
-
-    writing = asyncio.create_task(write())
-    seen = set()
-    while not writing.done():
-        held = await asyncio.to_thread(reader.index)
-        seen.add(held[-1].keyset.epoch_id)
-        assert 1 <= len(held) <= 2
-        assert (await asyncio.to_thread(reader.verify, deep=True)).ok
-    await writing
-    assert len(seen) > 2
-    assert [stored.keyset.epoch_id for stored in reader.index()] == [15]
-
-
-def test_a_read_that_saw_a_change_is_repeated(vault, tmp_path):
-    store(vault, K5)
-    seen = []
-
-    def read(head):
-        seen.append(head)
-        if len(seen) == 1:
-            store(vault, K6)
-            return "stale"
-        if len(seen) == 2:
-            vault.destroy_older_now(backup_id(K6))
-            raise VaultCorrupt("an entry that was just destroyed")
-        return head
-
-    assert vault_at(tmp_path)._consistent(read) == vault._read_head()
-    assert len(seen) == 3
-
-
-def test_a_fault_that_no_change_explains_is_raised(vault):
-    store(vault, K5)
-
-    def read(head):
-        raise VaultCorrupt("really")
-
-    with pytest.raises(VaultCorrupt, match="really"):
-        vault._consistent(read)
-
-
-def test_a_vault_that_changes_all_the_time_is_given_up(vault):
-    vault.acquire()
-
-    def read(head):
-        vault._write_head(replace(head, number=head.number + 1))
-
-    with pytest.raises(AlreadyRunning, match="changed all the time"):
-        vault._consistent(read)
-
-
-async def test_a_cancelled_store_is_complete_or_absent(vault, tmp_path):
-    task = asyncio.create_task(vault.store(K5, shares_of(K5), SOURCE))
-    await asyncio.sleep(0.001)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await vault.store(K5, shares_of(K5), SOURCE)
-    assert vault.verify(deep=True).ok
-    assert leftovers(tmp_path) == []
