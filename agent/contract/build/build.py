@@ -26,22 +26,11 @@ WASM = CONTRACT / "mpc_contract.wasm"
 DIGEST = CONTRACT / "mpc_contract.wasm.sha256"
 
 ENTRY = "contract.py"
-MODULES = (
-    "__init__.py",
-    "codec.py",
-    "records.py",
-    "session.py",
-    "initialization.py",
-    "onboarding.py",
-    "recovery.py",
-    "signing.py",
-    "views.py",
-    "logic.py",
-    ENTRY,
-)
 PORT = "ports/webassembly-near"
-TREE_PARTS = ("extmod", "lib/libm_dbl", "lib/crypto-algorithms", "lib/uzlib", "lib/re1.5", "mpy-cross", PORT, "py")
-TREE_PARTS += ("ports/webassembly", "shared", "tools")
+TREE_PARTS = (
+    *("extmod", "mpy-cross", "py", "shared", "tools", PORT, "ports/webassembly"),
+    *("lib/crypto-algorithms", "lib/libm_dbl", "lib/re1.5", "lib/uzlib"),
+)
 
 
 class BuildError(Exception):
@@ -124,16 +113,18 @@ def exported_methods(entry: Path) -> list[str]:
 
 
 def write_generated(folder: Path) -> None:
-    """The list of frozen modules and one C function for each exported method."""
+    """The list of frozen modules, in an order of our own, and one C function for each exported method."""
+    package = CONTRACT.name
     shutil.rmtree(folder / "frozen", ignore_errors=True)
-    package = folder / "frozen" / CONTRACT.name
-    package.mkdir(parents=True)
-    for module in MODULES:
-        shutil.copyfile(CONTRACT / module, package / module)
-    (folder / "manifest.py").write_text(f'package("{CONTRACT.name}", base_path="frozen", opt=3)\n')
+    (folder / "frozen" / package).mkdir(parents=True)
+    manifest = []
+    for module in sorted(CONTRACT.glob("*.py")):
+        shutil.copyfile(module, folder / "frozen" / package / module.name)
+        manifest.append(f'module("{package}/{module.name}", base_path="frozen", opt=3)')
+    (folder / "manifest.py").write_text("\n".join(manifest) + "\n")
     wrappers = ["void run_frozen_fn(const char *file_name, const char *fn_name);"]
     wrappers += [
-        f'void {method}(void) {{ run_frozen_fn("{CONTRACT.name}/{ENTRY}", "{method}"); }}'
+        f'void {method}(void) {{ run_frozen_fn("{package}/{ENTRY}", "{method}"); }}'
         for method in exported_methods(CONTRACT / ENTRY)
     ]
     (folder / "export_wrappers.c").write_text("\n".join(wrappers) + "\n")
