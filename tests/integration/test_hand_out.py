@@ -328,3 +328,17 @@ async def test_a_service_whose_key_was_replaced_stops_and_says_so(bench):
     await bench.turns(2)
     assert bench.node.dialled == []
     assert bench.codes() == {"key_retired"}
+
+
+async def test_a_service_that_was_replaced_without_a_change_of_state_learns_it_from_its_first_failure(bench):
+    bench.chain.state = RUNNING
+    await bench.turns(3)
+    bench.chain.state, bench.chain.height = replace(RUNNING, keyset=keyset(6)), 1001
+    await bench.turns(1)
+    taken = BackupServiceKeys(tls_public_key=tls(22), signer_key=signer(22))
+    bench.chain.record, bench.chain.height = record(backup_service=taken), 1002
+    bench.clock.seconds += 31
+    bench.node.tasks[-1].cancel()
+    bench.node.ends[-1].abort(PeerClosed("turned away"))
+    await bench.turns(2)
+    assert bench.codes() == {"key_retired", "peer_closed"}

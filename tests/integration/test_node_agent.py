@@ -400,6 +400,7 @@ async def test_a_promotion_that_fails_is_tried_again_and_nothing_is_concluded_tw
     await new.turns(1)
     new.disk.full = True
     new.now(RECOVERED, record(node=NEW))
+    new.clock.seconds += 31
     await new.turns()
     assert new.codes() == {"store_failed"}
     assert not new.runs()
@@ -436,6 +437,19 @@ async def test_a_repeated_request_for_recovery_is_the_same_request(tmp_path):
     bench.clock.seconds += 31
     await bench.turns(1)
     assert bench.caller.calls[-1][1]["valid_until_block"] == 2200
+    await bench.stop()
+
+
+async def test_a_machine_whose_recovery_expired_asks_again_at_the_first_block_after_the_cooldown(tmp_path):
+    known = record(candidate=NEW, backup_service=SERVICE, cooldown_until=1003)
+    bench = Bench(tmp_path, own=NEW, known=known)
+    for _ in range(2):
+        bench.now(RUNNING)
+        await bench.turns(1)
+        assert bench.caller.calls == []
+    bench.now(RUNNING)
+    await bench.turns(1)
+    assert [method for method, _ in bench.caller.calls] == ["submit_participant_recovery_info"]
     await bench.stop()
 
 
