@@ -1,8 +1,9 @@
 """The rules of the MPC contract: which call is possible in which protocol state, and what it leads to.
 
-1. The protocol state is one of the five below. An expired Recovery is a state of its own, `EXPIRED`, that every view
+1. The protocol state is one of the four below. An expired Recovery is a state of its own, `EXPIRED`, that every view
    shows as Running: no block has to be written for a Recovery to be over.
-2. `TRANSITIONS` holds every legal move. What is absent is refused and changes nothing.
+2. `TRANSITIONS` holds every legal move. What is absent is refused and changes nothing. A further state of the spec
+   is further rows.
 3. Only `execute` changes the state, after the call's own checks, by the row named by the call or by its outcome.
 4. A call that finds the contract EXPIRED, other than `expire_recovery` itself, first takes that row, then its own.
 
