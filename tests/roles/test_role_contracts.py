@@ -57,9 +57,9 @@ def test_every_documented_variable_is_used_and_every_used_one_documented(role):
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_knows_a_group_of_the_inventory(role):
     for path in task_files(role):
-        assert not re.search(r"\bgroups\b|\bgroup_names\b|\bhostvars\b|\blocalnet_", path.read_text(encoding="utf-8")), (
-            path
-        )
+        assert not re.search(
+            r"\bgroups\b|\bgroup_names\b|\bhostvars\b|\blocalnet_", path.read_text(encoding="utf-8")
+        ), path
 
 
 @pytest.mark.parametrize("role", ROLES)
