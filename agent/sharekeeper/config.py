@@ -231,9 +231,15 @@ def _seconds(value: object) -> float:
 
 
 def _recipient(value: object) -> str:
+    from sharekeeper.crypto.sealing import check_recipients  # noqa: PLC0415  # the node agent seals nothing
+
     text = _text(value)
-    if not text.startswith("age1"):
-        raise ValueError('must be an age recipient: "age1..." (from `age-keygen -y`); never the secret key')
+    try:
+        check_recipients((text,))
+    except ConfigInvalid:
+        raise ValueError(
+            'must be an age recipient: "age1..." (from `age-keygen -y`); never write a secret key here'
+        ) from None
     return text
 
 

@@ -419,4 +419,4 @@ class Gate:
             channel.send_frame = send_frame
             return channel
 
-        monkeypatch.setattr(tls_channel, "connect", connect)
+        monkeypatch.setattr(app, "connect", connect)

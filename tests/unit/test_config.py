@@ -5,6 +5,8 @@ from sharekeeper.errors import ConfigInvalid
 from sharekeeper.protocol.policy import HandOutPolicy
 from sharekeeper.spec import MAINNET_GENESIS_HASH, NODE_AGENT_PORT, OLD_KEYSET_GRACE_SECONDS, TESTNET_GENESIS_HASH
 
+from .vault_values import OPERATOR_IDENTITY, RECIPIENTS
+
 NEAR = """
 account_id = "alice.test.near"
 keys_dir = "keys"
@@ -17,12 +19,12 @@ BACKUP_SERVICE = """
 [backup_service]
 vault_dir = "vault"
 state_dir = "/var/lib/state"
-operator_recipient = "age1qyqszqgpqyqszqgpqyqszqgp"
+operator_recipient = "RECIPIENT"
 policy = "automatic"
 node_agent_port = 8079
 old_keyset_grace_seconds = 2
 health_address = "127.0.0.1:9311"
-"""
+""".replace("RECIPIENT", RECIPIENTS[1])
 NODE_AGENT = """
 [node_agent]
 url = "http://127.90.0.11:8090"
@@ -124,7 +126,8 @@ def test_the_other_daemon_s_table_is_not_wanted_here(tmp_path):
     [
         ('policy = "automatic"', 'policy = "always"', "policy: must be one of approve, automatic"),
         ('policy = "automatic"', "policy = 3", "policy: must be one of"),
-        ("age1qyq", "AGE-SECRET-KEY-1", "operator_recipient: must be an age recipient"),
+        (RECIPIENTS[1], OPERATOR_IDENTITY, "operator_recipient: must be an age recipient"),
+        (RECIPIENTS[1], RECIPIENTS[1][:-1] + "q", "operator_recipient: must be an age recipient"),
         ("= 2\n", "= -1\n", "old_keyset_grace_seconds: must be a number"),
         ("= 2\n", "= inf\n", "old_keyset_grace_seconds: must be a number"),
         ("= 2\n", "= true\n", "old_keyset_grace_seconds: must be a number"),
@@ -137,7 +140,9 @@ def test_the_other_daemon_s_table_is_not_wanted_here(tmp_path):
     ],
 )
 def test_each_wrong_value_has_its_sentence(tmp_path, old, new, sentence):
-    assert sentence in mistakes(load_backup_service, tmp_path, (NEAR + BACKUP_SERVICE).replace(old, new))
+    message = mistakes(load_backup_service, tmp_path, (NEAR + BACKUP_SERVICE).replace(old, new))
+    assert sentence in message
+    assert OPERATOR_IDENTITY not in message
 
 
 @pytest.mark.parametrize(
