@@ -299,6 +299,17 @@ def test_a_destroyed_backup_that_comes_back_is_an_alarm_and_goes_again(vault, tm
     assert list((tmp_path / "vault").rglob(f"*{K5.digest()}*")) == []
 
 
+def test_an_unnamed_entry_of_an_older_keyset_goes_with_the_older_ones_and_any_other_waits(vault, tmp_path):
+    older, same, newer = keyset(4), keyset(6, attempt=1), keyset(7)
+    for of in (older, same, newer):
+        plant(entry(tmp_path, of), planted(of, SIGNING_KEY))
+    vault.destroy_older_now(backup_id(K6))
+    assert not entry(tmp_path, older).exists()
+    assert not entry(tmp_path, same).exists()
+    assert list((tmp_path / "vault" / "quarantine").iterdir()) == []
+    assert problems(vault) == {entry(tmp_path, newer).name: Problem.UNEXPECTED}
+
+
 def test_a_copy_from_before_a_rekey_is_not_used(vault, tmp_path):
     shutil.copytree(entry(tmp_path, K6), tmp_path / "stolen")
     vault.rekey(NEW_RECIPIENTS)
@@ -451,6 +462,20 @@ def test_an_entry_that_claims_another_epoch_than_its_keyset_is_refused(vault, tm
     head_file(tmp_path).write_bytes(encode_head(forged, SIGNING_KEY))
     with pytest.raises(VaultCorrupt, match="another backup than its place"):
         vault_at(tmp_path).open_now(backup_id(K6))
+
+
+def test_a_directory_in_place_of_the_head_record_is_a_refusal(vault, tmp_path):
+    head_file(tmp_path).unlink()
+    head_file(tmp_path).mkdir()
+    with pytest.raises(VaultCorrupt, match="cannot be read"):
+        vault.index()
+
+
+def test_a_file_in_place_of_the_keysets_is_a_refusal(vault, tmp_path):
+    shutil.rmtree(tmp_path / "vault" / "keysets")
+    (tmp_path / "vault" / "keysets").write_bytes(b"")
+    with pytest.raises(VaultCorrupt, match="keysets cannot be read"):
+        vault.verify(deep=False)
 
 
 def test_a_file_in_place_of_the_directory_is_a_refusal(tmp_path):

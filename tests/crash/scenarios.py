@@ -115,6 +115,19 @@ def _adopt(root: Path, disk: Disk) -> None:
         vault.close()
 
 
+def _dirty(root: Path) -> None:
+    _hold(K5)(root)
+    for place in ("vault/keysets", "vault/quarantine", "state/vault"):
+        (root / place / ".tmp-left").mkdir()
+        (root / place / ".tmp-left" / "shares.age").write_bytes(b"half")
+
+
+def _clean(root: Path) -> None:
+    _verify(root, CALM)
+    assert vault_at(root).open_now(backup_id(K5)) == shares_of(K5)
+    assert leftovers(root) == []
+
+
 def _lost_head(root: Path) -> None:
     _hold(K5, K6)(root)
     (root / "state" / "vault" / "head.json").unlink()
@@ -272,6 +285,7 @@ APPROVAL = Approval(
 
 def _approved(root: Path) -> None:
     asyncio.run(DirectoryApprovalStore(root, disk=CALM).add(APPROVAL))
+    (root / ".tmp-left").write_bytes(b"half")
 
 
 def _spend(root: Path, disk: Disk) -> None:
@@ -301,6 +315,7 @@ SCENARIOS = {
     "vault-quarantine": Scenario(prepare=_damaged(K5), act=_verify, check=_healed),
     "vault-repair": Scenario(prepare=_damaged(K6), act=_store(K6), check=_repaired),
     "vault-adopt": Scenario(prepare=_lost_head, act=_adopt, check=_adopted),
+    "vault-start-after-a-crash": Scenario(prepare=_dirty, act=_verify, check=_clean),
     "shares-stage": Scenario(prepare=lambda root: None, act=_stage(7), check=_imported(7)),
     "shares-stage-again": Scenario(prepare=_staged, act=_stage(7), check=_imported(7)),
     "shares-stage-another": Scenario(prepare=_staged, act=_stage(8), check=_imported(8)),

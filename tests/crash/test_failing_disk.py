@@ -66,8 +66,11 @@ def test_the_same_process_goes_on_after_a_failed_call(root, code):
     k5, k6 = keyset(5), keyset(6)
 
     def change(vault):
-        for of in (k5, k6):
-            vault.store_now(of, shares_of(of), SOURCE)
+        vault.store_now(k5, shares_of(k5), SOURCE)
+        for path in (vault.directory / "keysets").rglob("shares.age"):
+            path.write_bytes(b"damaged")
+        vault.verify(deep=False)
+        vault.store_now(k6, shares_of(k6), SOURCE)
         vault.destroy_older_now(backup_id(k6))
 
     counter = Counter()
@@ -82,6 +85,7 @@ def test_the_same_process_goes_on_after_a_failed_call(root, code):
         vault.destroy_older_now(backup_id(k6))
         assert vault.open_now(backup_id(k6)) == shares_of(k6)
         assert vault.verify(deep=True).ok
+        assert list((vault.directory / "quarantine").iterdir()) == []
         assert [path.name for path in (vault.directory / "keysets").iterdir()] == [f"6-{k6.digest()}"]
         vault.close()
 

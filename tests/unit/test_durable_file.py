@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -256,6 +257,11 @@ def test_a_file_over_the_limit_is_refused(tmp_path):
     assert read_file(tmp_path / "f", limit=5, from_disk=True) == b"12345"
     with pytest.raises(OSError, match="larger than 4 bytes"):
         read_file(tmp_path / "f", limit=4)
+
+
+def test_a_file_that_is_longer_than_it_says_is_refused():
+    with pytest.raises(OSError, match="larger than 10 bytes"):
+        read_file(Path("/proc/self/status"), limit=10)  # the kernel reports size 0
 
 
 @pytest.mark.parametrize("wide", [0o640, 0o604, 0o620, 0o644])

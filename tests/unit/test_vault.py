@@ -183,6 +183,15 @@ async def test_no_secret_is_on_disk_in_the_clear(vault, tmp_path):
             assert share.hex().encode() not in path.read_bytes()
 
 
+def test_what_a_reader_remembers_is_bounded(vault):
+    stored = store(vault, K5)
+    [manifest] = vault._manifests(vault._read_head())
+    for number in range(200):
+        vault._learn(Sha256Hex.of(number.to_bytes(2, "big")), manifest)
+    assert len(vault._known) <= 50
+    assert vault.index() == (stored,)
+
+
 async def test_a_hundred_domains_are_stored_and_opened(vault):
     large = keyset(5, domains=100)
     assert vault.open_now(store(vault, large).backup_id) == shares_of(large)
@@ -259,6 +268,19 @@ def test_an_entry_found_after_a_crash_is_synced_before_it_counts(tmp_path):
     vault.acquire()
     assert [stored.keyset for stored in vault.index()] == [K5]
     assert counter.calls[:2] == ["fsync", "append"]
+    vault.close()
+
+
+def test_a_verification_settles_what_a_failed_store_left_open(tmp_path):
+    counter = Counter()
+    counted = vault_at(tmp_path / "count", disk=SteppedDisk(counter))
+    store(counted, K5)
+    counted.close()
+    vault = vault_at(tmp_path / "root", disk=failing(len(counter.calls) - 5, FULL))
+    with pytest.raises(StoreFailed):
+        store(vault, K5)
+    report = vault.verify(deep=True)
+    assert [finding.backup.keyset for finding in report.findings] == [K5]
     vault.close()
 
 

@@ -119,8 +119,16 @@ class AgeVault(VaultWriter, Vault):
                 )
             if others:
                 self._settle_leaving(self._write_head(replace(head, entries=(kept,), leaving=others)))
+            self._put_older_aside(kept.name)
             self._empty_quarantine(kept.name)
             return tuple(ref.backup_id for ref in others)
+
+    def _put_older_aside(self, kept: EntryName) -> None:
+        """No entry of an older keyset is left that the head record does not name; others wait for verification."""
+        for entry in self._names():
+            name = EntryName.parse(entry)
+            if name is not None and name.epoch_id <= kept.epoch_id and name.digest != kept.digest:
+                self._to_quarantine(entry, "it is of an older keyset than the one in force")
 
     def _empty_quarantine(self, kept: EntryName) -> None:
         """What was put aside may hold shares of an older keyset: it goes when they go."""
