@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.layers import SourceLayer, WasmLayer, near_module
-from tests.contract.sequences import Layer
+from tests.contract.steps import Layer
 
 
 @pytest.fixture

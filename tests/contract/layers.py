@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sharekeeper_devnet.runtime import CallContext, run
-from tests.contract.sequences import RefusedError
+from tests.contract.steps import RefusedError
 from tests.contract.world import CONTRACT, key, raw_key
 
 WASM = Path(__file__).resolve().parents[2] / "agent" / "contract" / "mpc_contract.wasm"

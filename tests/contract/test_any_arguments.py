@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract.logic import CALLS, VIEWS, execute, view
 from tests.contract.layers import WasmLayer
-from tests.contract.sequences import NEW, RefusedError
+from tests.contract.steps import NEW, RefusedError
 from tests.contract.test_codec import JSON, refusal_of
 from tests.contract.test_logic_rules import DictStore, chain
 from tests.contract.test_logic_table import PREPARED, valid_call

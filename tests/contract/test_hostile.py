@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract import sequences
-from tests.contract.sequences import NEW, NEW_TLS, Layer, RefusedError, take
+from tests.contract import steps
+from tests.contract.steps import NEW, NEW_TLS, Layer, RefusedError, take
 from tests.contract.world import (
     ALICE,
     BOB,
@@ -24,18 +24,18 @@ from tests.contract.world import (
 
 HEIGHT = 1200
 RUNNING = (
-    sequences.init(),
-    sequences.register(10),
-    sequences.submit(10, caller=ERIN, signer="erin node", tls="erin TLS", address="http://erin.example"),
+    steps.init(),
+    steps.register(10),
+    steps.submit(10, caller=ERIN, signer="erin node", tls="erin TLS", address="http://erin.example"),
 )
-IN_RECOVERY = (*RUNNING, sequences.submit_recovery(HEIGHT - 10))
-EXPIRED_EARLIER = (*RUNNING, sequences.submit_recovery(20))
+IN_RECOVERY = (*RUNNING, steps.submit_recovery(HEIGHT - 10))
+EXPIRED_EARLIER = (*RUNNING, steps.submit_recovery(20))
 SITUATIONS = {"running": RUNNING, "in recovery": IN_RECOVERY, "with an expired candidate": EXPIRED_EARLIER}
 
 # Whoever steals one of these has the machine's own TLS key as well, or none: the thief's TLS key is another.
 STOLEN = {
     "the node key": (ALICE, node_signer(ALICE)),
-    "the backup service key": (ALICE, sequences.BACKUP),
+    "the backup service key": (ALICE, steps.BACKUP),
     "another participant's node key": (BOB, node_signer(BOB)),
     "a prospective node's key": (ERIN, "erin node"),
     "the candidate's key": (ALICE, NEW),
@@ -49,7 +49,7 @@ def attacks() -> Iterator[tuple[str, Any]]:
     """Every method with every way to name the thief's TLS key or to move a recovery."""
     stranger = info(THIEF, "http://thief.example")
     yield "init", init_arguments()
-    for tls in (THIEF, NEW_TLS, sequences.BACKUP_TLS, "erin TLS"):
+    for tls in (THIEF, NEW_TLS, steps.BACKUP_TLS, "erin TLS"):
         given = info(tls, "http://thief.example")
         yield "submit_participant_info", {"participant_info": given}
         yield "register_backup_service", {"backup_service_info": {"public_key": key(tls)}}
@@ -105,11 +105,11 @@ def test_a_stolen_key_names_no_new_tls_key(layer: Layer, stolen: str, situation:
 
 
 def test_a_stolen_node_key_cannot_take_over_the_recovery_it_did_not_start(layer: Layer) -> None:
-    for step in (*IN_RECOVERY, sequences.confirm(HEIGHT)):
+    for step in (*IN_RECOVERY, steps.confirm(HEIGHT)):
         take(layer, step)
-    for signer in (node_signer(ALICE), sequences.BACKUP):
+    for signer in (node_signer(ALICE), steps.BACKUP):
         with pytest.raises(RefusedError, match="only the recovering node"):
-            take(layer, sequences.conclude(HEIGHT, signer=signer))
+            take(layer, steps.conclude(HEIGHT, signer=signer))
 
 
 def test_an_accounts_own_key_takes_no_other_accounts_keys(layer: Layer) -> None:
@@ -117,11 +117,11 @@ def test_an_accounts_own_key_takes_no_other_accounts_keys(layer: Layer) -> None:
     for step in IN_RECOVERY:
         take(layer, step)
     before = keys_shares_may_go_to(layer)
-    for number, tls in enumerate((NEW_TLS, sequences.BACKUP_TLS, "erin TLS", sequences.BACKUP)):
+    for number, tls in enumerate((NEW_TLS, steps.BACKUP_TLS, "erin TLS", steps.BACKUP)):
         with pytest.raises(RefusedError, match="the TLS key has been recorded before"):
             take(
                 layer,
-                sequences.submit(
+                steps.submit(
                     HEIGHT, caller="thief.near", signer=f"thief {number}", tls=tls, address="http://t.example"
                 ),
             )
@@ -132,5 +132,5 @@ def test_below_the_threshold_participants_neither_cancel_nor_waive(layer: Layer)
     for step in IN_RECOVERY:
         take(layer, step)
     for signer in (node_signer(BOB), "bob operator", "bob operator 2"):
-        take(layer, sequences.cancel(HEIGHT, caller=BOB, signer=signer))
+        take(layer, steps.cancel(HEIGHT, caller=BOB, signer=signer))
     assert "Recovery" in layer.view(method="state", args={}, height=HEIGHT)

@@ -5,20 +5,20 @@ import pytest
 from contract.logic import CALLS, EXPIRED, NOT_INITIALIZED, RECOVERY, RUNNING, TRANSITIONS, current_state
 from contract.records import Header
 from contract.recovery import CANCEL_VOTE
-from tests.contract import sequences
+from tests.contract import steps
 from tests.contract.layers import SourceLayer
-from tests.contract.sequences import OPERATOR, RefusedError, take
+from tests.contract.steps import OPERATOR, RefusedError, take
 from tests.contract.world import ALICE, BOB, node_signer, node_tls, url
 
 # Alice has a backup service; Bob's recovery was cancelled, so he has a cooldown to waive; request 1 is open.
 RUN_IN = (
-    sequences.init(1),
-    sequences.register(10),
-    sequences.submit_recovery(20, caller=BOB, signer="bob new", tls="bob new TLS"),
-    sequences.cancel(30, caller=BOB, signer="bob operator"),
-    sequences.ask(1000),
+    steps.init(1),
+    steps.register(10),
+    steps.submit_recovery(20, caller=BOB, signer="bob new", tls="bob new TLS"),
+    steps.cancel(30, caller=BOB, signer="bob operator"),
+    steps.ask(1000),
 )
-RECOVER = (*RUN_IN, sequences.submit_recovery(1001), sequences.confirm(1002, 2))
+RECOVER = (*RUN_IN, steps.submit_recovery(1001), steps.confirm(1002, 2))
 PREPARED = {
     NOT_INITIALIZED: ((), 1),
     RUNNING: (RUN_IN, 1010),
@@ -27,26 +27,26 @@ PREPARED = {
 }
 
 
-def valid_call(event: str, height: int) -> sequences.Call:
+def valid_call(event: str, height: int) -> steps.Call:
     """A call that takes the row of `event` wherever there is one."""
     calls = {
-        "init": sequences.init(height),
-        "submit_participant_info": sequences.submit(
+        "init": steps.init(height),
+        "submit_participant_info": steps.submit(
             height, caller=ALICE, signer=node_signer(ALICE), tls=node_tls(ALICE), address=url(ALICE)
         ),
-        "update_participant_url": sequences.change_url(height, "http://b.example", caller=BOB),
-        "register_backup_service": sequences.register(height, caller=BOB, signer="bob backup", tls="bob backup TLS"),
-        "submit_participant_recovery_info": sequences.submit_recovery(
+        "update_participant_url": steps.change_url(height, "http://b.example", caller=BOB),
+        "register_backup_service": steps.register(height, caller=BOB, signer="bob backup", tls="bob backup TLS"),
+        "submit_participant_recovery_info": steps.submit_recovery(
             height, caller="carol.test.near", signer="carol new", tls="carol new TLS"
         ),
-        "confirm_key_share_delivery": sequences.confirm(height, 2),
-        "conclude_recovery": sequences.conclude(height, 2),
-        "cancel_recovery": sequences.cancel(height, 2, signer=OPERATOR),
-        CANCEL_VOTE: sequences.cancel(height, 2, caller=BOB, signer=node_signer(BOB)),
-        "expire_recovery": sequences.expire(height, 2),
-        "waive_recovery_cooldown": sequences.waive(height, caller=BOB, account=BOB),
-        "sign": sequences.ask(height),
-        "respond": sequences.answer(height),
+        "confirm_key_share_delivery": steps.confirm(height, 2),
+        "conclude_recovery": steps.conclude(height, 2),
+        "cancel_recovery": steps.cancel(height, 2, signer=OPERATOR),
+        CANCEL_VOTE: steps.cancel(height, 2, caller=BOB, signer=node_signer(BOB)),
+        "expire_recovery": steps.expire(height, 2),
+        "waive_recovery_cooldown": steps.waive(height, caller=BOB, account=BOB),
+        "sign": steps.ask(height),
+        "respond": steps.answer(height),
     }
     return calls[event]
 
@@ -64,8 +64,8 @@ def state_of(layer: SourceLayer, height: int) -> str:
 
 
 def prepare(layer: SourceLayer, state: str) -> int:
-    steps, height = PREPARED[state]
-    for step in steps:
+    calls, height = PREPARED[state]
+    for step in calls:
         take(layer, step)
     assert state_of(layer, height) == state
     return height
@@ -100,10 +100,10 @@ def test_an_expired_recovery_is_running_for_every_call(source: SourceLayer, meth
     height = prepare(source, EXPIRED)
     step = valid_call(method, height)
     if method == "waive_recovery_cooldown":
-        step = sequences.waive(height, caller=BOB, account=ALICE)
+        step = steps.waive(height, caller=BOB, account=ALICE)
     if method == "respond":
-        take(source, sequences.ask(height))
-        step = sequences.answer(height, 2)
+        take(source, steps.ask(height))
+        step = steps.answer(height, 2)
     take(source, step)
     assert state_of(source, height) == TRANSITIONS[(RUNNING, method)]
     cooldown = source.view(method="participant_info", args={"account_id": ALICE}, height=height)["cooldown_until"]

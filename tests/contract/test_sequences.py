@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.contract.sequences import SEQUENCES, Layer, Sequence, run
+from tests.contract.sequences import SEQUENCES
+from tests.contract.steps import Layer, Sequence, run
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda sequence: sequence.name)

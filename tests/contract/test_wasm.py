@@ -7,9 +7,9 @@ import wasmtime
 
 from contract.logic import CALLS, VIEWS
 from sharekeeper_devnet.runtime import TERA, check_code
-from tests.contract import sequences
+from tests.contract import steps
 from tests.contract.layers import WASM, WasmLayer
-from tests.contract.sequences import take
+from tests.contract.steps import take
 from tests.contract.world import ALICE, CONTRACT, info, init_arguments, key, node_signer, node_tls, url
 
 MOST_TERA_OF_A_CALL = 6
@@ -59,26 +59,26 @@ def gas_by_method(size: int) -> dict[str, float]:
     layer = WasmLayer()
     layer.call(caller=CONTRACT, signer="contract", method="init", args=network(size), height=1)
     voter = "node-0.test.near"
-    steps = (
-        sequences.register(10),
-        sequences.submit(10, caller=ALICE, signer=node_signer(ALICE), tls=node_tls(ALICE), address=url(ALICE)),
-        sequences.change_url(10, "https://moved.example"),
-        sequences.submit_recovery(20),
-        sequences.cancel(21, caller=voter, signer=node_signer(voter)),
-        sequences.confirm(22),
-        sequences.Look(method="state", height=22),
-        sequences.conclude(23),
-        sequences.waive(24, caller=voter),
-        sequences.ask(25),
-        sequences.answer(25, caller=voter),
-        sequences.submit_recovery(1100, caller=voter, signer="new", tls="new TLS"),
-        sequences.expire(1300, 2),
-        sequences.Look(method="participant_info", args={"account_id": ALICE}, height=1300),
-        sequences.Look(method="backup_services", height=1300),
-        sequences.Look(method="signature_request", args={"request_id": 1}, height=1300),
-        sequences.Look(method="open_signature_requests", height=1300),
+    calls = (
+        steps.register(10),
+        steps.submit(10, caller=ALICE, signer=node_signer(ALICE), tls=node_tls(ALICE), address=url(ALICE)),
+        steps.change_url(10, "https://moved.example"),
+        steps.submit_recovery(20),
+        steps.cancel(21, caller=voter, signer=node_signer(voter)),
+        steps.confirm(22),
+        steps.Look(method="state", height=22),
+        steps.conclude(23),
+        steps.waive(24, caller=voter),
+        steps.ask(25),
+        steps.answer(25, caller=voter),
+        steps.submit_recovery(1100, caller=voter, signer="new", tls="new TLS"),
+        steps.expire(1300, 2),
+        steps.Look(method="participant_info", args={"account_id": ALICE}, height=1300),
+        steps.Look(method="backup_services", height=1300),
+        steps.Look(method="signature_request", args={"request_id": 1}, height=1300),
+        steps.Look(method="open_signature_requests", height=1300),
     )
-    for step in steps:
+    for step in calls:
         take(layer, step)
     return {method: gas / TERA for method, gas in layer.gas}
 
