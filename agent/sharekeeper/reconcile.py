@@ -85,7 +85,10 @@ class ChainWatch:
         before = self.newest
         if before is not None and before.head == head:
             return before
-        view = View(head=head, state=await self._chain.protocol_state(head))
+        state = await self._chain.protocol_state(head)
+        if before is not None and before.state == state:
+            state = before.state  # one object for one state: comparing it again is quick, whatever its size
+        view = View(head=head, state=state)
         self._adapt_pace(before, head)
         self.newest = view
         return view

@@ -19,7 +19,6 @@ from sharekeeper.protocol.monitoring import (
 from .protocol_values import (
     ALICE,
     BOB,
-    NETWORK,
     NEW,
     NOW_NS,
     OLD,
@@ -40,9 +39,7 @@ def held(*backups, delivered=None, verified_at_ns=NOW_NS):
 
 
 def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE):
-    return decide_backup(
-        state=state, network=NETWORK, account_id=account_id, holdings=holdings, now_ns=now_ns, grace_seconds=3600
-    )
+    return decide_backup(state=state, account_id=account_id, holdings=holdings, now_ns=now_ns, grace_seconds=3600)
 
 
 @pytest.mark.parametrize("state", [NotInitialized(), Initializing()])

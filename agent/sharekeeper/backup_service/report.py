@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sharekeeper.backup_service.service import BackupService
 from sharekeeper.domain.backup import StoredBackup
-from sharekeeper.domain.keyset import BackupId
+from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import running_part
 from sharekeeper.ops.report import Metric, Report, counter, gauge
 from sharekeeper.ops.status import (
@@ -33,18 +33,18 @@ def report_backup_service(service: BackupService, now_ns: int) -> Report:
     )
 
 
-def _wanted(service: BackupService) -> BackupId | None:
-    """The backup the service must hold: that of the keyset in force, if its account is a participant."""
-    view, settings = service.watch.newest, service.settings
+def _wanted(service: BackupService) -> Keyset | None:
+    """The keyset the service must hold: the one in force, if its account is a participant."""
+    view = service.watch.newest
     running = None if view is None else running_part(view.state)
-    if running is None or running.participants.find(settings.account_id) is None:
+    if running is None or running.participants.find(service.settings.account_id) is None:
         return None
-    return running.keyset.backup_id(settings.network, settings.account_id)
+    return running.keyset
 
 
 def _current(service: BackupService) -> StoredBackup | None:
     wanted = _wanted(service)
-    return next((backup for backup in service.held() if backup.backup_id == wanted), None)
+    return next((backup for backup in service.held() if backup.keyset == wanted), None)
 
 
 def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:

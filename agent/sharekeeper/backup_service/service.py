@@ -158,7 +158,6 @@ class BackupService:
     def _decide_monitoring(self, view: View, holdings: Holdings) -> MonitoringStep:
         return decide_backup(
             state=view.state,
-            network=self.settings.network,
             account_id=self.settings.account_id,
             holdings=holdings,
             now_ns=self._clock.wall_ns(),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sharekeeper.domain.backup import StoredBackup
-from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.protocol_state import (
     Participant,
@@ -100,15 +100,14 @@ class Holdings:
     verified_at_ns: int | None = None
     delivered: int | None = None
 
-    def find(self, backup_id: BackupId) -> StoredBackup | None:
-        """The usable backup with that identity."""
-        return next((backup for backup in self.usable if backup.backup_id == backup_id), None)
+    def find(self, keyset: Keyset) -> StoredBackup | None:
+        """The usable backup of exactly that keyset. The vault holds those of one account and network alone."""
+        return next((backup for backup in self.usable if backup.keyset == keyset), None)
 
 
 def decide_backup(
     *,
     state: ProtocolState,
-    network: NetworkId,
     account_id: AccountId,
     holdings: Holdings,
     now_ns: int,
@@ -126,12 +125,11 @@ def decide_backup(
             f"older than the backup of epoch {newer.keyset.epoch_id} with {len(newer.keyset.domains)} domains: "
             "nothing is fetched, handed out or destroyed; check that the NEAR node follows the right chain",
         )
-    backup_id = running.keyset.backup_id(network, account_id)
+    held = holdings.find(running.keyset)
     if isinstance(state, Recovery) and state.recovering.account_id == account_id:
-        return _decide_own_recovery(state, backup_id, holdings)
+        return _decide_own_recovery(state, held, holdings.delivered)
     if holdings.verified_at_ns is None:
         return VerifyVault()
-    held = holdings.find(backup_id)
     if held is None:
         return _decide_fetch(running, account_id)
     return _decide_upkeep(
@@ -154,12 +152,12 @@ def goes_backwards(shown: Keyset, held: Keyset) -> bool:
     return set(shown.domains) < set(held.domains)
 
 
-def _decide_own_recovery(state: Recovery, backup_id: BackupId, holdings: Holdings) -> MonitoringStep:
+def _decide_own_recovery(state: Recovery, held: StoredBackup | None, delivered: int | None) -> MonitoringStep:
     if state.shares_confirmed:
         return Rest(reason=f"recovery {state.recovery_id}: delivery is confirmed, the node concludes")
-    if holdings.delivered == state.recovery_id:
+    if delivered == state.recovery_id:
         return ConfirmDelivery(recovery_id=state.recovery_id)
-    if holdings.find(backup_id) is None:
+    if held is None:
         return Alarm(
             fault=NoBackup,
             message=f"recovery {state.recovery_id} of the own node started, and the vault has no usable backup of "
@@ -170,7 +168,7 @@ def _decide_own_recovery(state: Recovery, backup_id: BackupId, holdings: Holding
             fault=ChainContradiction,
             message=f"recovery {state.recovery_id}: the prospective participants and the recovering node differ",
         )
-    return HandOut(recovery=state, backup_id=backup_id)
+    return HandOut(recovery=state, backup_id=held.backup_id)
 
 
 def prospective_info(participants: Participants, account_id: AccountId) -> ParticipantInfo | None:
