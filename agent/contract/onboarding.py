@@ -41,7 +41,8 @@ def announce_candidate(session: Session, pair: Pair) -> None:
     account = session.account
     if not is_own_candidate(session, pair):
         session.record_new_pair(NODE, pair)
-        add_prospective(session)
+        if account.candidate is None:
+            add_prospective(session)
     account.candidate = pair
     account.save(session.store)
 
@@ -57,15 +58,10 @@ def is_own_candidate(session: Session, pair: Pair) -> bool:
 
 
 def add_prospective(session: Session) -> None:
-    account = session.account
-    if account.candidate is not None or account.is_participant():
-        return
     accounts = records.prospective_accounts(session.store)
-    if account.account_id in accounts:
-        return
     if len(accounts) >= session.config["max_prospective_accounts"]:
         raise ContractError("there are as many prospective accounts as the contract allows; ask the participants")
-    accounts.append(account.account_id)
+    accounts.append(session.account.account_id)
     records.save(session.store, "prospective", accounts)
 
 

@@ -52,7 +52,11 @@ SEQUENCES = (
         name="a recovery runs to its conclusion and only the participant's info changes",
         steps=(
             Look(method="state", height=1, value="NotInitialized"),
+            Look(method="version", height=1, value="0.1.0"),
+            Look(method="config", height=1, refusal="the contract is not initialised"),
             init(),
+            Look(method="config", height=1, path=("recovery_timeout_blocks",), value=100),
+            Look(method="state", args={"more": 1}, height=1, refusal="arguments has the unknown field 'more'"),
             init(2, refusal="init is possible only in NotInitialized and the contract is Running"),
             shows(2, *PARTICIPANT_INFO_OF_ALICE, value=[ALICE, 0, info(node_tls(ALICE), url(ALICE))]),
             register(10),
