@@ -143,7 +143,7 @@ class BackupService:
         self._note_duty(self.step)
         self._worker.reap()
         action = self.step if isinstance(self.step, _ACTIONS) else None
-        if action is not None and action != self._worker.basis and not self._backoff.due(action):
+        if action is not None and action != self._worker.basis and not self._backoff.due((action, view.state)):
             action = None
         await self._worker.follow(action)
 
@@ -208,7 +208,8 @@ class BackupService:
             self._registered_in = None
         finally:
             self._index_read_at = None
-            self._backoff.tried(action, block_seconds=self.watch.pause_seconds)
+            newest = self.watch.newest
+            self._backoff.tried((action, newest and newest.state), block_seconds=self.watch.pause_seconds)
             if (purpose := _PURPOSES.get(type(action))) is not None:
                 key = (purpose, result)
                 self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1

@@ -254,7 +254,7 @@ class NodeAgent:
         due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else self.onboarding
         call = due if isinstance(due, _CALLS) else None
         self._caller.reap()
-        if call is not None and call != self._caller.basis and not self._call_backoff.due(call):
+        if call is not None and call != self._caller.basis and not self._call_backoff.due((call, view.state)):
             call = None
         await self._caller.follow(call)
 
@@ -302,7 +302,8 @@ class NodeAgent:
             self.faults.note(topic, error)
         else:
             self.faults.clear(topic)
-        self._call_backoff.tried(call, block_seconds=self.watch.pause_seconds)
+        newest = self.watch.newest
+        self._call_backoff.tried((call, newest and newest.state), block_seconds=self.watch.pause_seconds)
 
     async def _call(self, call: Call) -> None:
         match call:
