@@ -98,6 +98,13 @@ async def test_only_the_owner_can_read_approvals(store, tmp_path):
     assert (tmp_path / "approvals").stat().st_mode & 0o777 == 0o700
 
 
+async def test_what_a_crash_left_is_removed_by_the_next_change(store, tmp_path):
+    await store.add(APPROVAL)
+    (tmp_path / "approvals" / ".tmp-left").write_bytes(b"half")
+    await store.spend(APPROVAL, 7)
+    assert leftovers(tmp_path) == []
+
+
 def the_file(tmp_path):
     return next((tmp_path / "approvals").glob("*.json"))
 

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import stat
+from dataclasses import replace
 
 import pytest
 
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.errors import SharesRefused, ShareStoreCorrupt, StoreFailed
 from sharekeeper.protocol.codec import encode_keyset, encode_shares
+from sharekeeper.secret import Secret
 from tests.unit.vault_values import BROKEN, FULL, Counter, SteppedDisk, failing, keyset, leftovers, shares_of
 
 KEYSET = keyset(5)
@@ -155,6 +157,25 @@ async def test_promoting_replaces_a_damaged_file(store, tmp_path):
     assert await store.read(KEYSET) == SHARES
 
 
+async def test_what_a_crash_left_is_removed_by_the_next_write(store, tmp_path):
+    for place in ("staged", "permanent"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / ".tmp-left").write_bytes(b"half a share")
+    await store.stage(7, KEYSET, SHARES)
+    await store.store_permanent(KEYSET, SHARES)
+    assert leftovers(tmp_path) == []
+
+
+async def test_a_repeated_promotion_is_durable_before_it_is_confirmed(tmp_path):
+    counter = Counter()
+    store = DirectoryKeyShareStore(tmp_path, disk=SteppedDisk(counter))
+    await store.stage(7, KEYSET, SHARES)
+    await store.promote(7, KEYSET)
+    before = len(counter.calls)
+    await store.promote(7, KEYSET)
+    assert counter.calls[before:] == ["fsync"]
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 
@@ -190,6 +211,29 @@ async def test_other_content_is_refused_with_a_cure(store, tmp_path, content):
     await store.store_permanent(KEYSET, SHARES)
     permanent(tmp_path).write_bytes(content)
     with pytest.raises(ShareStoreCorrupt, match="recover the shares again"):
+        await store.read(KEYSET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keyset": encode_keyset(keyset(6))},
+        {"keyset": encode_keyset(keyset(5, attempt=1))},
+        {"shares": encode_shares(shares_of(keyset(6)))},
+        {"shares": encode_shares(SHARES)[:2]},
+        {
+            "shares": [
+                *encode_shares(SHARES)[:2],
+                encode_shares((replace(SHARES[2], private_share=Secret(b"\0" * 32)),))[0],
+            ]
+        },
+    ],
+)
+async def test_content_of_another_keyset_or_out_of_range_is_refused(store, tmp_path, change):
+    await store.store_permanent(KEYSET, SHARES)
+    content = json.loads(permanent(tmp_path).read_bytes())
+    permanent(tmp_path).write_text(json.dumps({**content, **change}))
+    with pytest.raises(ShareStoreCorrupt, match="was not used"):
         await store.read(KEYSET)
 
 

@@ -441,6 +441,16 @@ def test_a_newer_backup_is_never_destroyed_for_an_older_one(vault):
     assert len(vault.index()) == 2
 
 
+def test_what_is_in_quarantine_of_the_current_keyset_is_kept_as_evidence(vault, tmp_path):
+    store(vault, K6)
+    (entry(tmp_path, K6) / "shares.age").write_bytes(b"damaged")
+    vault.verify(deep=False)
+    store(vault, K6)
+    vault.destroy_older_now(backup_id(K6))
+    [kept] = (tmp_path / "vault" / "quarantine").iterdir()
+    assert (kept / "shares.age").read_bytes() == b"damaged"
+
+
 def test_what_is_in_quarantine_of_older_keysets_is_destroyed_with_them(vault, tmp_path):
     store(vault, K5)
     (entry(tmp_path, K5) / "manifest.json").write_bytes(b"damaged")

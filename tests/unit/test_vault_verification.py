@@ -156,6 +156,15 @@ def test_adopting_takes_in_only_what_is_authentic_and_opens(vault, tmp_path):
     assert [stored.keyset for stored in vault.adopt()] == [K6]
 
 
+def test_adopting_does_not_let_an_older_epoch_in(vault, tmp_path):
+    store(vault, K5)
+    store(vault, K6)
+    (entry(tmp_path, K6) / "shares.age").write_bytes(b"damaged")
+    assert [stored.keyset for stored in vault.adopt()] == [K5]
+    with pytest.raises(ChainContradiction):
+        store(vault, keyset(5, attempt=1))
+
+
 def test_adopting_never_counts_down(vault, tmp_path):
     store(vault, K5)
     store(vault, K6)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sharekeeper.adapters.durable_file import clean, read_file, remove_tree, sync_directory, write_file
+from sharekeeper.adapters.durable_file import read_file, remove_tree, sync_directory, write_file
 from sharekeeper.adapters.vault_manifest import EntryName, EntryRef, Head, Manifest
 from sharekeeper.adapters.vault_reader import MANIFEST_FILE, EntryFault, Finding, Problem, VaultReport
 from sharekeeper.adapters.vault_writer import VaultWriter
@@ -132,7 +132,6 @@ class AgeVault(VaultWriter, Vault):
 
     def _empty_quarantine(self, kept: EntryName) -> None:
         """What was put aside may hold shares of an older keyset: it goes when they go."""
-        clean(self._quarantine, disk=self._disk)
         stem = str(replace(kept, number=None))
         for path in sorted(self._quarantine.iterdir()):
             if not path.name.startswith(stem):
