@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
 from sharekeeper.errors import AlreadyRunning, ConfigInvalid, HostFault, SharekeeperError, StoreFailed
 from sharekeeper_devnet.drill_marks import Mark, MarksInvalid, read_marks
@@ -267,9 +267,9 @@ def _perform(arguments: Sequence[str] | None) -> int:
     return status or (0 if report.verdict is Verdict.PASSED else FAILED_EXIT)
 
 
-def _say(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print(text, flush=True)  # noqa: T201  # the drill's result
+def _say(text: str, file: TextIO | None = None) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone: that is what HUP says
+        print(text, file=file, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -277,11 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _perform(arguments)
     except SharekeeperError as error:
-        print(f"drill: {error}", file=sys.stderr)  # noqa: T201
+        _say(f"drill: {error}", sys.stderr)
         return error.exit_status
     except OSError as error:
         fault = HostFault(f"{error.filename}: {error.strerror}")
-        print(f"drill: {fault}", file=sys.stderr)  # noqa: T201
+        _say(f"drill: {fault}", sys.stderr)
         return fault.exit_status
 
 

@@ -46,7 +46,8 @@ def check_host(directory: Path, free_mb: int, listen: Sequence[str]) -> dict[str
         StoreFailed: less than `free_mb` megabytes are free.
         AddressInUse: addresses are taken, or not of this computer; the message names all of them.
     """
-    free = shutil.disk_usage(directory).free // _MEGABYTE
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free // _MEGABYTE
     if free < free_mb:
         raise StoreFailed(
             f"{directory} has {free} MB free and the drill needs {free_mb}: free some, or name another directory in "
