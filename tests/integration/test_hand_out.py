@@ -342,3 +342,13 @@ async def test_a_service_that_was_replaced_without_a_change_of_state_learns_it_f
     bench.node.ends[-1].abort(PeerClosed("turned away"))
     await bench.turns(2)
     assert bench.codes() == {"key_retired", "peer_closed"}
+
+
+async def test_a_backup_that_does_not_open_is_not_handed_out_and_the_node_is_told_without_details(bench):
+    for path in bench.vault.directory.glob("keysets/*/shares.age"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    await bench.turns(1)
+    assert bench.codes() == {"vault_corrupt"}
+    assert not bench.node.got_shares()
+    assert b"no_backup" in bench.node.sent[-1]
+    assert str(bench.vault.directory).encode() not in bench.node.sent[-1]

@@ -158,3 +158,25 @@ async def test_the_recovery_of_another_account_leaves_this_node_and_its_backup_a
         status = await net["alice"].service.status()
         assert status["delivered_recovery_id"] is None
         assert status["healthy"]
+
+
+async def test_a_newcomer_announces_its_node_registers_its_backup_service_and_waits(tmp_path):
+    async with world(tmp_path, newcomers=("dave",)) as net:
+        dave = net["dave"]
+        await net.grant("dave", dave.service)
+        dave.service.start()
+        await net.until_status(dave.service, lambda status: "not announced" in (status["step"]["reason"] or ""))
+        dave.node("old").start()
+
+        async def known():
+            record = await net.record("dave")
+            return record.node_candidate and record.backup_service and record
+
+        record = await net.until(known)
+        assert record.node_candidate.info == dave.info("old")
+        assert record.backup_service.tls_public_key == dave.service.keys.tls.tls_key
+        assert not record.is_participant
+        await net.until_status(dave.node("old"), lambda status: status["onboarding"]["name"] == "Wait")
+        await net.until_healthy(dave.service)
+        await net.until_status(dave.node("old"), lambda status: status["node"]["running"])
+        assert isinstance(await net.state(), Running)

@@ -290,6 +290,7 @@ async def world(
     directory: Path,
     *,
     names: tuple[str, ...] = ("alice", "bob"),
+    newcomers: tuple[str, ...] = (),
     threshold: int = 2,
     domains: int = 2,
     epoch_id: int = 5,
@@ -297,7 +298,7 @@ async def world(
     config: dict[str, int] | None = None,
     **operator_settings: Any,
 ) -> AsyncIterator[World]:
-    """A network in Running: every operator's old node is a participant and holds its shares; no daemon runs yet."""
+    """A network in Running, no daemon runs yet. The old nodes of `names` are participants and hold their shares."""
     owner = KeyPair.generate(secrets.token_bytes(32))
     port = free_port("127.0.0.1")
     operators = {
@@ -309,7 +310,7 @@ async def world(
             rpc_url="",
             **operator_settings,
         )
-        for number, name in enumerate(names)
+        for number, name in enumerate((*names, *newcomers))
     }
     accounts = [(CONTRACT, owner), *((operator.account_id, operator.owner) for operator in operators.values())]
     genesis = Genesis(
@@ -334,7 +335,7 @@ async def world(
             participant_ids=range(len(names)),
             random_below=secrets.randbelow,
         )
-        await _deploy(network, config or DEFAULT_CONFIG)
+        await _deploy(network, names, config or DEFAULT_CONFIG)
         try:
             yield network
         finally:
@@ -342,9 +343,9 @@ async def world(
             await asyncio.gather(*(daemon.stop() for daemon in daemons))
 
 
-async def _deploy(network: World, config: dict[str, int]) -> None:
+async def _deploy(network: World, names: tuple[str, ...], config: dict[str, int]) -> None:
     members, signers = [], {}
-    for operator in network.operators.values():
+    for operator in (network[name] for name in names):
         node = operator.node("old")
         await operator.store("old").store_permanent(network.keyset, network.dealt.shares[operator.number])
         signers[operator.account_id] = str(node.keys.account.signer_key)
