@@ -19,10 +19,12 @@ def points() -> list:
     """One test for each call an undisturbed run makes."""
     found = []
     directory = memory_directory()
-    for name, scenario in SCENARIOS.items():
-        calls = calls_of(scenario, directory / name)
-        found += [pytest.param(name, at, id=f"{name}-{at:02d}-{call}") for at, call in enumerate(calls)]
-    shutil.rmtree(directory)
+    try:
+        for name, scenario in SCENARIOS.items():
+            calls = calls_of(scenario, directory / name)
+            found += [pytest.param(name, at, id=f"{name}-{at:02d}-{call}") for at, call in enumerate(calls)]
+    finally:
+        shutil.rmtree(directory)
     return found
 
 
