@@ -235,10 +235,13 @@ async def test_peer_that_takes_nothing_loses_its_connection():
             raise
 
     poured = asyncio.get_running_loop().create_future()
-    async with node(timeouts=SHORT, handler=pour) as server:
+    timeouts = ChannelTimeouts(handshake_seconds=3, stall_seconds=0.4, session_seconds=20)
+    async with node(timeouts=timeouts, handler=pour) as server:
         channel = await connect(HOST, server.port, BACKUP_SERVICE, NODE.tls_key, timeouts=USUAL)
         await channel.send_frame(b"pour")
-        assert isinstance(await asyncio.wait_for(poured, 10), PeerStalled)
+        fault = await asyncio.wait_for(poured, 10)
+        assert isinstance(fault, PeerStalled)
+        assert "no byte for 0.4 s" in str(fault)
         await channel.close()
 
 

@@ -109,6 +109,12 @@ def the_file(tmp_path):
     return next((tmp_path / "approvals").glob("*.json"))
 
 
+async def test_a_directory_that_cannot_be_read_is_not_taken_for_no_approval(store, tmp_path):
+    (tmp_path / "approvals").write_bytes(b"")
+    with pytest.raises(PolicyRefused, match=r"cannot be read: Not a directory; give that directory"):
+        store.pending()
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[]", b"x" * 5000])
 async def test_a_file_that_is_no_approval_is_named_with_its_cure(store, tmp_path, content):
     await store.add(APPROVAL)
