@@ -128,7 +128,7 @@ class Bench:
         self.start()
         return self
 
-    def start(self):
+    def start(self, *, floor_height=0):
         async def verify():
             return ()
 
@@ -140,7 +140,7 @@ class Bench:
                 vault=self.vault,
                 verify_vault=verify,
                 approvals=self.approvals,
-                memory=PlainMemory(),
+                memory=PlainMemory(floor_height=floor_height),
                 connect=self.node.connect,
                 clock=self.clock,
             ),
@@ -261,6 +261,13 @@ async def test_a_refused_policy_does_not_even_connect(bench):
     await bench.turns()
     assert bench.node.dialled == []
     assert bench.codes() == {"policy_refused"}
+
+
+async def test_an_endpoint_behind_what_the_service_acted_on_moves_no_share(bench):
+    bench.start(floor_height=bench.chain.height + 1)
+    await bench.turns()
+    assert bench.node.dialled == []
+    assert bench.codes() == {"chain_stale"}
 
 
 async def test_without_a_receipt_nothing_is_confirmed_and_the_transfer_is_repeated(bench):
