@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sharekeeper.adapters.approvals import DirectoryApprovalStore
+from sharekeeper.adapters.durable_file import FileLock
 from sharekeeper.domain.backup import Approval
 from sharekeeper.errors import PolicyRefused, StoreFailed
 from tests.unit.protocol_values import ALICE, BOB, NEW, keyset
@@ -70,6 +71,17 @@ async def test_two_recoveries_at_the_same_moment_spend_it_once(store):
     await store.add(APPROVAL)
     results = await asyncio.gather(*(store.spend(APPROVAL, n) for n in range(7, 12)), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["NoneType", *["PolicyRefused"] * 4]
+
+
+async def test_another_process_that_changes_approvals_is_waited_for(store, tmp_path):
+    await store.add(APPROVAL)
+    lock = FileLock.take(tmp_path / "approvals" / "lock", what="the lock")
+    spending = asyncio.create_task(store.spend(APPROVAL, 7))
+    await asyncio.sleep(0.1)
+    assert store.pending() == [APPROVAL]
+    lock.release()
+    await spending
+    assert store.pending() == [replace(APPROVAL, used_for=7)]
 
 
 async def test_adding_it_again_does_not_make_it_fresh(store):
