@@ -5,6 +5,7 @@ so that CI never passes by skipping.
 """
 
 import shutil
+import signal
 
 import pytest
 
@@ -18,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(tool, ...): tools of the machine the test runs; absent means skipped")
     config.addinivalue_line("markers", "drill: runs the whole localnet drill (about two minutes)")
 
