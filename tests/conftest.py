@@ -8,9 +8,10 @@ import shutil
 import signal
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 PACKAGES = {"age": "age", "gcc": "gcc", "openssl": "openssl", "patch": "patch", "setpriv": "util-linux"}
-ONE_LOCALNET = {"drills", "roles"}
+ONE_LOCALNET = ("tests/drills/", "tests/roles/")
 """Directories whose tests use the addresses of localnet: one of them at a time."""
 
 
@@ -25,11 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "drill: runs the whole localnet drill (about two minutes)")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "localnet" if item.path.parent.name in ONE_LOCALNET else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """Shares tests out by file; those that use localnet's addresses all go to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "localnet" if file.startswith(ONE_LOCALNET) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
