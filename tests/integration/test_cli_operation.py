@@ -169,7 +169,8 @@ async def test_a_recovery_that_runs_cannot_be_approved_any_more(net, alice, caps
     await net.until_state(Recovery)
     refused = await call(capsys, "backup-service", "approve", *approve_options(alice))
     assert refused.status == errors.PolicyRefused.exit_status
-    assert "cancel that recovery" in refused.err
+    assert "cancel the recovery or let it expire" in refused.err
+    assert "retired the replacement's keys, so make new keys" in refused.err
     chain = [*chain_options(net), "--json"]
     seen = await call(capsys, "wait", "--until", "recovery", "--account-id", alice.account_id, *chain)
     assert seen.json["state"] == "Recovery"
