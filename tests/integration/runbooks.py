@@ -4,14 +4,13 @@ A fenced block says in its info string what it is:
 
 - `sh`: run as it stands, by bash, with the `sharekeeper` of this checkout on PATH;
 - `sh variables`: names that the operator sets; here each gets the value that the test gives it;
-- `sh host`: not run here (ssh, systemctl, near). A unit is started or stopped, and a contract call is made, by the
-  test itself, with exactly the words that bash makes of the block; anything else is only parsed.
+- `sh host`: not run here (ssh, systemctl, near). A unit is started or stopped by the test itself, with exactly the
+  words that bash makes of the block; anything else is only parsed.
 
 The paragraph after a `sh` block says what to expect: a line of the output, `...` standing for anything.
 """
 
 import asyncio
-import json
 import os
 import re
 import subprocess
@@ -32,7 +31,7 @@ BLOCK_SECONDS = 40
 _FENCE = re.compile(r"( *)```(.*)")
 _EXPECTED = re.compile(r" *Expected( within a minute)?: (?:`(.+)`|(no output))")
 _VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(\S+) *(#.*)?")
-_RECORDED = "near() { printf '%s\\0' near \"$@\"; }; sudo() { printf '%s\\0' \"$@\"; }\n"
+_RECORDED = "sudo() { printf '%s\\0' \"$@\"; }\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,16 +95,14 @@ def fits(expected: str, output: str) -> bool:
 
 Supervise = Callable[[str, str], Awaitable[None]]
 """Called with the verb and the unit of a `systemctl`."""
-Call = Callable[[str, dict[str, object]], Awaitable[None]]
-"""Called with the method and the arguments of a contract call."""
 
 
 class Operator:
     """Somebody who follows a runbook to the letter."""
 
-    def __init__(self, directory: Path, facts: Mapping[str, object], *, supervise: Supervise, call: Call) -> None:
+    def __init__(self, directory: Path, facts: Mapping[str, object], *, supervise: Supervise) -> None:
         """`facts`: the values of the variables the runbooks ask for. A callable is asked when its block comes."""
-        self._facts, self._supervise, self._call = facts, supervise, call
+        self._facts, self._supervise = facts, supervise
         self.variables: dict[str, str] = {}
         tools = directory / "bin"
         tools.mkdir()
@@ -141,8 +138,7 @@ class Operator:
             await asyncio.sleep(0.2)
 
     async def _host(self, block: Block) -> None:
-        first = block.text.split()[0]
-        if first not in {"near", "sudo"}:
+        if block.text.split()[0] != "sudo":
             return
         status, output = await self._bash(_RECORDED + block.text)
         words = output.split("\0")[:-1]
@@ -150,21 +146,6 @@ class Operator:
         if words[0] == "systemctl":
             for unit in words[2:]:
                 await self._supervise(words[1], unit)
-        elif words[:4] == ["near", "contract", "call-function", "as-transaction"]:
-            await self._contract_call(words[4:], block)
-
-    async def _contract_call(self, words: list[str], block: Block) -> None:
-        contract, method, form, arguments, *rest = words
-        settings = dict(zip(rest[:-1:2], rest[1::2], strict=True))
-        assert (form, rest[-1], contract) == ("json-args", "send", self.variables["CONTRACT"]), block.where
-        assert settings == {
-            "prepaid-gas": "100.0 Tgas",
-            "attached-deposit": "0 NEAR",
-            "sign-as": self.variables["ACCOUNT"],
-            "network-config": self.variables["CHAIN_ID"],
-            "sign-with-access-key-file": self.variables["KEY_FILE"],
-        }, block.where
-        await self._call(method, json.loads(arguments))
 
     async def _bash(self, text: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
