@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -25,6 +24,7 @@ PARENT = (
 )
 SERVER = """
 import http.server, sys, time
+from tests.ports import free_port
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/ready" else 503); self.end_headers()
@@ -70,9 +70,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return str(free_port())
 
 
 def test_start_runs_the_command_in_a_session_of_its_own_with_a_private_log(directory):
