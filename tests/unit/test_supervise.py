@@ -13,6 +13,7 @@ import pytest
 
 from sharekeeper.errors import SupervisorFailed
 from sharekeeper_devnet.supervise import Daemon, sweep
+from tests.ports import free_port
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = (
@@ -24,7 +25,6 @@ PARENT = (
 )
 SERVER = """
 import http.server, sys, time
-from tests.ports import free_port
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/ready" else 503); self.end_headers()
