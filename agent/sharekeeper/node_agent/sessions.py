@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.domain.protocol_state import Recovery, running_part
 from sharekeeper.errors import PeerFault, PeerRefused, SharekeeperError, ViewsDiffer
 from sharekeeper.exchange import receive, take, tell
 from sharekeeper.ports import Channel, KeyShareStore
-from sharekeeper.protocol.messages import Hello, KeyShares, Purpose, Receipt, Refusal, decode_hello, encode_message
+from sharekeeper.protocol.messages import Hello, KeyShares, Receipt, Refusal, decode_hello, encode_message
 from sharekeeper.protocol.recovery_protocol import names, recovers
 from sharekeeper.protocol.session import BackupServer, RecoveryServer
 from sharekeeper.reconcile import Memory, View, uninterrupted

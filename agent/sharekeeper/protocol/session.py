@@ -20,7 +20,7 @@ from typing import ClassVar, Final
 
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import Keyset, Sha256Hex
-from sharekeeper.domain.keyshare import KeyShare, SharesMismatch, check_shares
+from sharekeeper.domain.keyshare import KeyShare, Purpose, SharesMismatch, check_shares
 from sharekeeper.errors import (
     PeerFault,
     PeerRefused,
@@ -34,7 +34,6 @@ from sharekeeper.protocol.messages import (
     Hello,
     KeyShares,
     Message,
-    Purpose,
     Receipt,
     Refusal,
     decode_message,
