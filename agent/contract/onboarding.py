@@ -66,11 +66,11 @@ def add_prospective(session: Session) -> None:
 
 
 def update_participant_url(session: Session, arguments: "Json") -> None:
-    """The participant's url changes, its TLS key does not."""
+    """The participant's url changes, its TLS key does not. The operator's key serves, as the node's may be restricted."""
     given = codec.fields(arguments, "arguments", ("url",))
     url = codec.url(given["url"], "url", session.config["max_url_bytes"])
     session.require_participant()
-    session.require((NODE_IN_FORCE,))
+    session.require((NODE_IN_FORCE, UNRECORDED))
     node = session.account.node
     session.account.node = node and Pair(node.signer, node.tls, url)
     session.account.save(session.store)
