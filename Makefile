@@ -33,8 +33,8 @@ $(STAMP): requirements/dev.txt pyproject.toml agent/pyproject.toml
 drill: $(STAMP) ## lose every node of a local MPC network and recover it; report in run/report
 	$(BIN)/python -m sharekeeper_devnet.drill $(DRILL_ARGS)
 
-test: $(STAMP) ## run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP) ## run all tests, two at a time (about seven minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(STAMP) ## what pre-commit and CI check: format, lint, types, imports, roles
 	$(BIN)/ruff format --check .

@@ -66,7 +66,7 @@ def add_prospective(session: Session) -> None:
 
 
 def update_participant_url(session: Session, arguments: "Json") -> None:
-    """The participant's url changes, its TLS key does not. The operator's key serves, as the node's may be restricted."""
+    """The participant's url changes, its TLS key does not. The operator may say so too: the node's key is restricted."""
     given = codec.fields(arguments, "arguments", ("url",))
     url = codec.url(given["url"], "url", session.config["max_url_bytes"])
     session.require_participant()

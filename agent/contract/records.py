@@ -139,7 +139,7 @@ class Account:
 
 
 class KeyRecord:
-    """What a key was first used for; never changed, never removed."""
+    """What a key was first used for; never removed, and changed only if it signs after a stranger named it as TLS key."""
 
     def __init__(self, account_id: str, role: str, kind: str, partner: str) -> None:
         self.account_id = account_id

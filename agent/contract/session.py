@@ -90,8 +90,11 @@ class Session:
 
 
 def standing(record: KeyRecord | None, account: Account, key: str) -> str:
-    """What `key`, which signed a call of `account`, stands for. Refuses retired and misused keys (rules 2 and 5)."""
-    if record is None:
+    """What `key`, which signed a call of `account`, stands for. Refuses retired and misused keys (rules 2 and 5).
+
+    An access key is public before its first use: that a stranger named it as his TLS key proves nothing.
+    """
+    if record is None or (record.kind == records.TLS and record.account_id != account.account_id):
         return UNRECORDED
     if record.kind == records.TLS:
         raise ContractError("the access key is recorded as a TLS key; make a new access key")

@@ -112,6 +112,11 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
         "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", _seconds, default=OLD_KEYSET_GRACE_SECONDS),
         "health_address": table.take("health_address", _loopback),
     }
+    vault_dir, state_dir = values["vault_dir"], values["state_dir"]
+    if vault_dir and state_dir and state_dir.resolve().is_relative_to(vault_dir.resolve()):
+        table.mistake(
+            "state_dir", "must lie outside vault_dir: whoever restores a vault must not restore its head record"
+        )
     root.finish()
     return BackupServiceConfig(**values)
 
@@ -184,9 +189,13 @@ def _text(value: object) -> str:
 
 def _http_url(value: object) -> str:
     text = _text(value)
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f'must be a url like "http://127.0.0.1:3030", not {text!r}')
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError('must be a url like "http://127.0.0.1:3030"')  # not quoted: a provider's url may hold a key
     return text
 
 

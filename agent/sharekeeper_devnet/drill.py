@@ -11,6 +11,7 @@ while Ansible forks can be lost on it and its workers, so what is left is found 
 import argparse
 import contextlib
 import fcntl
+import hashlib
 import os
 import platform
 import shutil
@@ -111,7 +112,8 @@ class Drill:
             failure = failure or "the playbook left no marks"
         except MarksInvalid as error:
             failure = str(error)
-        report = build_report(marks, drill_id=drill_id, versions=tool_versions(), failure=failure)
+        versions = {**tool_versions(), "plan": self._plan()}
+        report = build_report(marks, drill_id=drill_id, versions=versions, failure=failure)
         for name, text in (
             ("report.json", report_json(report)),
             ("report.html", report_html(report)),
@@ -119,6 +121,15 @@ class Drill:
         ):
             (self.report_directory / name).write_text(text, encoding="utf-8")
         return report
+
+    def _plan(self) -> str:
+        """SHA-256 over names and contents of all that decides what a drill does: playbooks, roles, inventory, wasm."""
+        digest = hashlib.sha256()
+        for pattern in ("playbooks/**/*.yml", "roles/**/*", "inventory/**/*", "agent/contract/*.wasm"):
+            for path in sorted(path for path in self.checkout.glob(pattern) if path.is_file()):
+                name = path.relative_to(self.checkout).as_posix()
+                digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
 
     def _claim(self) -> None:
         try:

@@ -255,37 +255,66 @@ def _backup(mark: Mark) -> tuple[str, _Backup]:
         raise MarksInvalid(f"{account_id} had no verified backup of the keyset in force at the loss") from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Transition:
+    """One change of the protocol state (`rehearsal history`); what belongs to a recovery is None outside one."""
+
+    height: int
+    time: float
+    epoch_id: int
+    tls_keys: Mapping[str, str]
+    recovery_id: int | None
+    account_id: str | None
+    tls_public_key: str | None
+    shares_confirmed: bool | None
+
+    def moment(self, title: str) -> Moment:
+        return Moment(title=title, at=self.time, height=self.height)
+
+
+def _transitions(values: Sequence[Mapping[str, Any]]) -> tuple[_Transition, ...]:
+    return tuple(
+        _Transition(
+            height=int(value["height"]),
+            time=float(value["time"]),
+            epoch_id=int(value["epoch_id"]),
+            tls_keys=dict(value["tls_keys"]),
+            recovery_id=value.get("recovery_id"),
+            account_id=value.get("account_id"),
+            tls_public_key=value.get("tls_public_key"),
+            shares_confirmed=value.get("shares_confirmed"),
+        )
+        for value in values
+    )
+
+
 def _recoveries(mark: Mark, loss: Moment | None, backups: Mapping[str, _Backup]) -> Iterator[OperatorRecovery]:
     """Each concluded recovery of the history: entering, confirmation, and Running with the new TLS key."""
-    transitions = mark.fact("transitions", list)
+    transitions = mark.fact("transitions", _transitions)
     lost_at = mark.start if loss is None else loss.at
-    for index, entering in enumerate(transitions):
-        if entering["state"] != "Recovery" or (index and transitions[index - 1]["state"] == "Recovery"):
+    for index, entered in enumerate(transitions):
+        account_id, key, recovery_id = entered.account_id, entered.tls_public_key, entered.recovery_id
+        if account_id is None or key is None or recovery_id is None or account_id not in backups:
             continue
-        account_id = entering["account_id"]
-        rest = transitions[index:]
-        confirmed = next((one for one in rest if one.get("shares_confirmed")), None)
-        ended = next((one for one in rest if one["state"] != "Recovery"), None)
-        backup = backups.get(account_id)
-        if confirmed is None or ended is None or backup is None:
+        before, rest = transitions[:index], transitions[index:]
+        delivered = next((one for one in rest if one.recovery_id == recovery_id and one.shares_confirmed), None)
+        ended = next((one for one in rest if one.recovery_id != recovery_id), None)
+        if any(one.recovery_id == recovery_id for one in before) or delivered is None or ended is None:
             continue
-        if ended.get("tls_keys", {}).get(account_id) != entering["tls_public_key"]:
+        if ended.tls_keys.get(account_id) != key:
             continue
+        backup = backups[account_id]
         yield OperatorRecovery(
             account_id=account_id,
-            recovery_id=entering["recovery_id"],
-            entered=_moment(f"{account_id} enters Recovery", entering),
-            delivered=_moment(f"{account_id}'s backup service confirms the delivery", confirmed),
-            running=_moment(f"{account_id} is Running on its new machine", ended),
-            new_tls_key=entering["tls_public_key"],
-            rto_seconds=ended["time"] - lost_at,
-            backup_epoch_lag=entering["epoch_id"] - backup.epoch_id,
+            recovery_id=recovery_id,
+            entered=entered.moment(f"{account_id} enters Recovery"),
+            delivered=delivered.moment(f"{account_id}'s backup service confirms the delivery"),
+            running=ended.moment(f"{account_id} is Running on its new machine"),
+            new_tls_key=key,
+            rto_seconds=ended.time - lost_at,
+            backup_epoch_lag=entered.epoch_id - backup.epoch_id,
             backup_age_seconds=lost_at - backup.verified_at,
         )
-
-
-def _moment(title: str, transition: Mapping[str, Any]) -> Moment:
-    return Moment(title=title, at=transition["time"], height=transition["height"])
 
 
 def _objections(

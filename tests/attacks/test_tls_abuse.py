@@ -235,10 +235,13 @@ async def test_peer_that_takes_nothing_loses_its_connection():
             raise
 
     poured = asyncio.get_running_loop().create_future()
-    async with node(timeouts=SHORT, handler=pour) as server:
+    timeouts = ChannelTimeouts(handshake_seconds=3, stall_seconds=0.4, session_seconds=20)
+    async with node(timeouts=timeouts, handler=pour) as server:
         channel = await connect(HOST, server.port, BACKUP_SERVICE, NODE.tls_key, timeouts=USUAL)
         await channel.send_frame(b"pour")
-        assert isinstance(await asyncio.wait_for(poured, 10), PeerStalled)
+        fault = await asyncio.wait_for(poured, 10)
+        assert isinstance(fault, PeerStalled)
+        assert "no byte for 0.4 s" in str(fault)
         await channel.close()
 
 
@@ -293,6 +296,22 @@ async def test_flood_that_goes_on_does_not_keep_the_honest_client_out():
         for task in flooding:
             task.cancel()
         await asyncio.gather(*flooding, return_exceptions=True)
+
+
+async def test_a_flood_of_strangers_does_not_fill_the_log(caplog):
+    async def knock(port):
+        with pytest.raises(PeerFault):
+            await ping(port)
+
+    async with node() as server:
+        server.pins = None
+        caplog.set_level("INFO")
+        for _ in range(20):
+            await knock(server.port)
+        assert caplog.text.count("a client was turned away") == 1
+        server.listener._quiet_until.clear()  # a minute later
+        await knock(server.port)
+        assert "; 19 more like it since the last line" in caplog.text
 
 
 async def test_oldest_pending_connection_gives_way():
@@ -380,8 +399,8 @@ async def test_unknown_pin_admits_nobody_and_the_listener_goes_on(answer):
 
     async with node(timeouts=SHORT) as server:
         known, server.listener._expected_peer = server.listener._expected_peer, unknown
-        with pytest.raises(PeerFault):
-            await ping(server.port, SHORT)
+        with pytest.raises(PeerClosed):
+            await ping(server.port)
         server.listener._expected_peer = known
         await ping(server.port)
 

@@ -12,6 +12,7 @@ from tests.contract.world import (
     BOB,
     CAROL,
     ERIN,
+    MALLORY,
     ephemeral_record,
     info,
     init_arguments,
@@ -132,6 +133,26 @@ def test_an_accounts_own_key_takes_no_other_accounts_keys(layer: Layer) -> None:
                 ),
             )
     assert keys_shares_may_go_to(layer) == before
+
+
+def test_a_stranger_who_names_others_access_keys_as_his_tls_keys_does_not_spoil_them(layer: Layer) -> None:
+    """Access keys are public before their first use; a stranger must not keep a replacement or an operator from acting."""
+    for step in (
+        steps.init(),
+        steps.submit(10, caller=ERIN, signer="erin node", tls=NEW, address="http://erin.example"),
+        steps.submit(10, caller=MALLORY, signer="mallory node", tls=steps.OPERATOR, address="http://m.example"),
+        steps.register(10, caller=ERIN, signer="erin backup", tls=steps.BACKUP),
+        steps.register(11),
+        steps.submit_recovery(12),
+        steps.confirm(13),
+        steps.cancel(14, signer=steps.OPERATOR),
+    ):
+        take(layer, step)
+    assert "Running" in layer.view(method="state", args={}, height=14)
+    with pytest.raises(RefusedError, match="the access key is retired"):
+        take(layer, steps.submit_recovery(1014))
+    with pytest.raises(RefusedError, match="the TLS key has been recorded before"):
+        take(layer, steps.submit(1015, caller=ERIN, signer="erin 2", tls=NEW, address="http://erin.example"))
 
 
 def test_below_the_threshold_participants_neither_cancel_nor_waive(layer: Layer) -> None:

@@ -105,7 +105,7 @@ def test_the_times_are_measured_and_no_share_was_lost(report):
     assert 0 < max(one["rto_seconds"] for one in report["recoveries"]) < report["rto_seconds"] < 240
     assert report["rpo_epochs"] == 0
     assert 0 <= report["rpo_seconds"] < 240
-    assert {"ansible-core", "aiohttp", "Python"} <= dict(report["versions"]).keys()
+    assert {"ansible-core", "aiohttp", "Python", "plan"} <= dict(report["versions"]).keys()
 
 
 def test_no_byte_of_a_share_or_private_key_is_in_a_log_or_report(drilled):

@@ -48,10 +48,9 @@ async def test_a_new_keyset_is_durable_within_two_block_times_of_its_finality(tm
         await net.until(final)
         final_ns = time.time_ns()
         await until_epoch(net, alice.service, keyset.epoch_id, backups=2)
-        vault_files = sorted((alice.service.directory / "vault" / "keysets").glob(f"{keyset.epoch_id}-*/shares.age"))
-        durable_ns = vault_files[0].stat().st_mtime_ns
-        assert durable_ns - final_ns <= 2 * block_ms * 10**6
-        opened = pyrage.decrypt(vault_files[0].read_bytes(), [alice.offline])
+        assert time.time_ns() - final_ns <= 2 * block_ms * 10**6
+        (path,) = (alice.service.directory / "vault" / "keysets").glob(f"{keyset.epoch_id}-*/shares.age")
+        opened = pyrage.decrypt(path.read_bytes(), [alice.offline])
         assert decode_shares(field(parse_json(opened), "shares")) == shares
 
 

@@ -128,8 +128,14 @@ class Bench:
         self.start()
         return self
 
-    def start(self):
+    def start(self, *, floor_height=0):
+        self.verifications = []
+        self.verified = asyncio.Event()
+        self.verified.set()
+
         async def verify():
+            self.verifications.append(self.chain.height)
+            await self.verified.wait()
             return ()
 
         self.service = BackupService(
@@ -140,7 +146,7 @@ class Bench:
                 vault=self.vault,
                 verify_vault=verify,
                 approvals=self.approvals,
-                memory=PlainMemory(),
+                memory=PlainMemory(floor_height=floor_height),
                 connect=self.node.connect,
                 clock=self.clock,
             ),
@@ -263,6 +269,13 @@ async def test_a_refused_policy_does_not_even_connect(bench):
     assert bench.codes() == {"policy_refused"}
 
 
+async def test_an_endpoint_behind_what_the_service_acted_on_moves_no_share(bench):
+    bench.start(floor_height=bench.chain.height + 1)
+    await bench.turns()
+    assert bench.node.dialled == []
+    assert bench.codes() == {"chain_stale"}
+
+
 async def test_without_a_receipt_nothing_is_confirmed_and_the_transfer_is_repeated(bench):
     bench.node.receipts = False
     await bench.turns(2)
@@ -306,6 +319,21 @@ async def test_a_spent_approval_allows_no_later_recovery(bench):
     await bench.turns(3)
     assert len(bench.node.dialled) == dialled
     assert bench.codes() == {"policy_refused"}
+
+
+async def test_a_verification_that_a_recovery_cut_short_is_made_again(bench):
+    bench.verified.clear()
+    bench.chain.state = RUNNING
+    await bench.service.turn()
+    await asyncio.sleep(0)
+    bench.chain.state, bench.chain.height = recovery(), 1001
+    await bench.turns()
+    assert bench.service.delivered == 7
+    bench.verified.set()
+    bench.chain.state, bench.chain.height = RUNNING, 1002
+    await bench.turns()
+    assert bench.verifications == [1000, 1002]
+    assert bench.service.verified_at_ns is not None
 
 
 async def test_a_backup_service_at_rest_makes_two_requests_a_block_and_none_of_the_account(bench):

@@ -413,6 +413,23 @@ async def test_a_promotion_that_fails_is_tried_again_and_nothing_is_concluded_tw
     assert new.codes() == set()
 
 
+@pytest.mark.parametrize("content", [b"{}", b"not JSON"])
+async def test_a_damaged_share_file_does_not_keep_a_recovery_from_replacing_it(new, content):
+    """Whoever recovers onto the machine whose shares were damaged need not clear it first."""
+    await new.store.store_permanent(RUNNING.keyset, SHARES)
+    (path,) = (new.directory / "keyshares" / "permanent").glob("*.json")
+    path.write_bytes(content)
+    await deliver(new)
+    new.now(recovery(confirmed=True))
+    await new.turns(1)
+    assert [method for method, _ in new.caller.calls] == ["conclude_recovery"]
+    new.now(RECOVERED, record(node=NEW, backup_service=SERVICE))
+    await new.turns()
+    assert await new.store.read(RUNNING.keyset) == SHARES
+    assert new.runs()
+    assert new.codes() == set()
+
+
 # --- onboarding --------------------------------------------------------------------------------------
 
 

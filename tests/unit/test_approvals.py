@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sharekeeper.adapters.approvals import DirectoryApprovalStore
+from sharekeeper.adapters.durable_file import FileLock
 from sharekeeper.domain.backup import Approval
 from sharekeeper.errors import PolicyRefused, StoreFailed
 from tests.unit.protocol_values import ALICE, BOB, NEW, keyset
@@ -72,6 +73,17 @@ async def test_two_recoveries_at_the_same_moment_spend_it_once(store):
     assert sorted(type(result).__name__ for result in results) == ["NoneType", *["PolicyRefused"] * 4]
 
 
+async def test_another_process_that_changes_approvals_is_waited_for(store, tmp_path):
+    await store.add(APPROVAL)
+    lock = FileLock.take(tmp_path / "approvals" / "lock", what="the lock")
+    spending = asyncio.create_task(store.spend(APPROVAL, 7))
+    await asyncio.sleep(0.1)
+    assert store.pending() == [APPROVAL]
+    lock.release()
+    await spending
+    assert store.pending() == [replace(APPROVAL, used_for=7)]
+
+
 async def test_adding_it_again_does_not_make_it_fresh(store):
     await store.add(APPROVAL)
     await store.spend(APPROVAL, 7)
@@ -107,6 +119,12 @@ async def test_what_a_crash_left_is_removed_by_the_next_change(store, tmp_path):
 
 def the_file(tmp_path):
     return next((tmp_path / "approvals").glob("*.json"))
+
+
+async def test_a_directory_that_cannot_be_read_is_not_taken_for_no_approval(store, tmp_path):
+    (tmp_path / "approvals").write_bytes(b"")
+    with pytest.raises(PolicyRefused, match=r"cannot be read: Not a directory; give that directory"):
+        store.pending()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[]", b"x" * 5000])

@@ -174,6 +174,7 @@ def test_context_is_tls_1_3_with_client_certificates_and_without_tickets():
     assert context.minimum_version == context.maximum_version == ssl.TLSVersion.TLSv1_3
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.num_tickets == 0
+    assert context.options & ssl.OP_NO_TICKET
 
 
 def test_bytes_that_are_no_point_of_the_curve_make_a_pin_that_nobody_meets():

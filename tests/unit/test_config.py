@@ -136,6 +136,11 @@ def test_the_other_daemon_s_table_is_not_wanted_here(tmp_path):
         ("127.0.0.1:9311", "127.0.0.1", "health_address: must be an address like"),
         ("127.0.0.1:9311", "127.0.0.1:70000", "health_address: must be an address like"),
         ('"vault"', "7", "vault_dir: must be a text"),
+        ('"vault"', '"/var/lib"', "state_dir: must lie outside vault_dir"),
+        ('"vault"', '"/var/lib/state"', "state_dir: must lie outside vault_dir"),
+        (":3030", ":70000", "near.rpc_url: must be a url"),
+        (":3030", ":port", "near.rpc_url: must be a url"),
+        ("127.90.0.10", "[::1", "near.rpc_url: must be a url"),
         ('"devnet"', '""', "chain_id: must be a text"),
     ],
 )
@@ -153,6 +158,7 @@ def test_each_wrong_value_has_its_sentence(tmp_path, old, new, sentence):
         ('["mpc", "start"]', '["mpc", 1]', "supervisor.start: must be a list of words"),
         ("http://127.90.0.11:8090", "http://" + "x" * 256, "url: must have at most 256 bytes"),
         ("http://127.90.0.11:8090", "http://", "url: must be a url"),
+        ("http://127.90.0.11:8090", "http://127.90.0.11:port", "url: must be a url"),
         ("[node_agent.supervisor]\n", "[node_agent.supervizor]\n", "node_agent.supervisor: is missing"),
     ],
 )

@@ -157,6 +157,11 @@ def test_a_recovery_that_ended_without_the_new_machine_is_none():
     assert built(replaced("history", cancelled)).findings == ("bob.test.near did not recover",)
 
 
+def test_a_history_that_cannot_be_read_is_a_finding():
+    broken = step("history", LOSS + 30, LOSS + 31, facts={"transitions": [{"height": "many"}]})
+    assert any("transitions" in finding for finding in built(replaced("history", broken)).findings)
+
+
 def test_a_backup_of_an_older_epoch_fails_the_drill():
     marks = [backup(ACCOUNTS[0], epoch_id=3) if mark.host == "alice.test.near_b" else mark for mark in drill_marks()]
     report = built(marks)

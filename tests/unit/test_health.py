@@ -3,11 +3,14 @@
 import io
 import json
 import logging
+import re
 import socket
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+import sharekeeper
 from sharekeeper.config import NetAddress
 from sharekeeper.errors import AddressInUse
 from sharekeeper.ops.health import HealthServer
@@ -125,3 +128,12 @@ def test_a_traceback_stays_on_the_line_of_its_event(lines, as_json):
     found = logging.getLogger().handlers[0].stream.getvalue().splitlines()
     assert len(found) == 2
     assert "division by zero" in found[1]
+
+
+def test_every_metric_is_documented_and_every_documented_metric_exists():
+    root = Path(sharekeeper.__file__).parent
+    code = "".join(path.read_text() for path in root.rglob("*.py"))
+    documented = (root.parent.parent / "docs" / "observability.md").read_text()
+    assert set(re.findall(r'"(sharekeeper_\w+)"', code)) == set(
+        re.findall(r"^\| `(sharekeeper_\w+)`", documented, re.MULTILINE)
+    )

@@ -260,6 +260,12 @@ async def test_a_link_in_place_of_the_file_is_refused(store, tmp_path):
         await store.read(KEYSET)
 
 
+async def test_a_file_in_place_of_a_directory_is_refused_by_name(store, tmp_path):
+    (tmp_path / "staged").write_bytes(b"")
+    with pytest.raises(ShareStoreCorrupt, match=r"staged cannot be listed: Not a directory; make it a directory"):
+        await store.staged()
+
+
 # --- failing disk -------------------------------------------------------------------------------
 
 

@@ -30,8 +30,8 @@ class DirectoryApprovalStore(ApprovalStore):
         self._writing = threading.Lock()
 
     def pending(self) -> Sequence[Approval]:
-        """As the port says. Raises `PolicyRefused` that names a file which is no approval."""
-        found = [self._read(path) for path in sorted(self._directory.glob("*.json"))]
+        """As the port says. Raises `PolicyRefused` that names what cannot be read or is no approval."""
+        found = [self._read(path) for path in self._files()]
         return sorted(found, key=lambda approval: (approval.approved_at_height, approval.deadline_ns))
 
     async def add(self, approval: Approval) -> None:
@@ -79,6 +79,17 @@ class DirectoryApprovalStore(ApprovalStore):
             lock.release()
             raise
         return lock
+
+    def _files(self) -> list[Path]:
+        try:
+            return sorted(path for path in self._directory.iterdir() if path.suffix == ".json")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise PolicyRefused(
+                f"the approvals in {self._directory} cannot be read: {error.strerror}; give that directory and its"
+                " files to the user this service runs as"
+            ) from None
 
     def _path(self, approval: Approval) -> Path:
         return self._directory / f"{Sha256Hex.of(_encode(replace(approval, used_for=None)))[:32]}.json"

@@ -172,6 +172,10 @@ def _names(directory: Path) -> list[str]:
         return sorted(path.name for path in directory.iterdir())
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise ShareStoreCorrupt(
+            f"{directory} cannot be listed: {error.strerror}; make it a directory of the user this agent runs as"
+        ) from None
 
 
 def _encode(keyset: Keyset, shares: tuple[KeyShare, ...]) -> bytes:

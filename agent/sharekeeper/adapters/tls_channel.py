@@ -46,6 +46,7 @@ _RECORD_BYTES: Final = 16 * 1024
 _HEADER: Final = struct.Struct(">I")
 _BACKLOG: Final = 128
 _ACCEPT_PAUSE_SECONDS: Final = 0.2
+_SAME_EVENT_SECONDS: Final = 60.0
 
 Pins = TlsKey | tuple[TlsKey, ...] | None
 """Whom a listener expects: one key, any one of several, or nobody."""
@@ -357,6 +358,8 @@ class ChannelListener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: list[asyncio.Task[None]] = []
         self._sessions: set[AuthenticatedChannel] = set()
+        self._quiet_until: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
 
     @property
     def port(self) -> int:
@@ -399,7 +402,7 @@ class ChannelListener:
             try:
                 sock, _ = await asyncio.get_running_loop().sock_accept(listening)
             except OSError as error:
-                _LOG.warning("accept failed, trying again: %s", _reason(error))
+                self._tell(logging.WARNING, "accept", f"accept failed, trying again: {_reason(error)}")
                 await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
             else:
                 self._admit(sock)
@@ -429,7 +432,17 @@ class ChannelListener:
             self._leave_pending(asyncio.current_task())
             await self._hold_session(channel)
         except SharekeeperError as error:
-            _LOG.info("a connection ended: %s: %s", error.code, error)
+            self._tell(logging.INFO, error.code, f"a connection ended: {error.code}: {error}")
+
+    def _tell(self, level: int, kind: str, sentence: str) -> None:
+        """Logs what strangers can cause at will: each kind once, then at most once a minute with how often it came."""
+        now = asyncio.get_running_loop().time()
+        if now < self._quiet_until.get(kind, now):
+            self._untold[kind] = self._untold.get(kind, 0) + 1
+            return
+        self._quiet_until[kind] = now + _SAME_EVENT_SECONDS
+        more = self._untold.pop(kind, 0)
+        _LOG.log(level, "%s%s", sentence, f"; {more} more like it since the last line" if more else "")
 
     async def _authenticate(self, sock: socket.socket) -> AuthenticatedChannel:
         pins = await self._pins()

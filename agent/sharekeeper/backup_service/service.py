@@ -6,6 +6,7 @@ changes ends the action that rests on it. Nothing but the vault, the spent appro
 file survives a restart, and nothing else needs to.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -268,9 +269,16 @@ class BackupService:
         return verdict.approval
 
     async def _verify(self) -> None:
-        """Every backup was opened. A failure is not tried again before the next day or start: it must not hold up more."""
-        self.verified_at_ns = self._clock.wall_ns()
-        problems = await self._ports.verify_vault()
+        """Every backup was opened. A failure is not tried again before the next day or start: it must not hold up more.
+
+        A verification that is cut short counts for nothing: what it found is known to nobody.
+        """
+        before, self.verified_at_ns = self.verified_at_ns, self._clock.wall_ns()
+        try:
+            problems = await self._ports.verify_vault()
+        except asyncio.CancelledError:
+            self.verified_at_ns = before
+            raise
         self.verified_at_ns = self._clock.wall_ns()
         if problems:
             raise VaultCorrupt("; ".join(problems))

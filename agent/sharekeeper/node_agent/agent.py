@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import AccountRecord, NodeKeys, ParticipantInfo, ProtocolState, running_part
-from sharekeeper.errors import PeerFault, SharekeeperError
+from sharekeeper.errors import PeerFault, SharekeeperError, ShareStoreCorrupt
 from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
@@ -179,9 +179,16 @@ class NodeAgent:
             state=view.state,
             account_id=self.settings.account_id,
             tls_key=self._tls_key,
-            held=self.staged is not None and await self._holds_in_force(view),
+            held=self.staged is not None and await self._holds_whole(view),
             staged=self.staged,
         )
+
+    async def _holds_whole(self, view: View) -> bool:
+        """As `_holds_in_force`; a damaged file counts as none, since the staged shares are there to replace it."""
+        try:
+            return await self._holds_in_force(view)
+        except ShareStoreCorrupt:
+            return False
 
     async def _holds_in_force(self, view: View) -> bool:
         """The shares of the keyset in force are on disk; found shares are not read again for a while."""
