@@ -69,16 +69,16 @@ def gas_by_method(size: int) -> dict[str, float]:
     layer = WasmLayer()
     layer.call(caller=CONTRACT, signer="contract", method="init", args=network(size), height=1)
     voter = "node-0.test.near"
-    opening = ephemeral_record(expires_on=69)
-    answering = ephemeral_record(expires_on=69, answers=opening, tls=node_tls(ALICE))
+    opening = ephemeral_record(expires_on=70, recovery_id=1)
+    answering = ephemeral_record(expires_on=70, recovery_id=1, answers=opening, tls=steps.NEW_TLS)
     calls = (
         steps.register(10),
         steps.submit(10, caller=ALICE, signer=node_signer(ALICE), tls=node_tls(ALICE), address=url(ALICE)),
         steps.change_url(10, "https://moved.example"),
-        steps.publish(19, opening),
-        steps.publish(19, answering, signer=node_signer(ALICE)),
-        steps.Look(method="ephemeral_keys", args={"account_id": ALICE}, height=19),
         steps.submit_recovery(20),
+        steps.publish(20, opening),
+        steps.publish(20, answering, signer=steps.NEW),
+        steps.Look(method="ephemeral_keys", args={"account_id": ALICE}, height=20),
         steps.cancel(21, caller=voter, signer=node_signer(voter)),
         steps.confirm(22),
         steps.Look(method="state", height=22),
