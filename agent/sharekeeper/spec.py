@@ -57,6 +57,9 @@ SHARES_BACKUP_PATH: Final = "/shares_backup"
 SHARES_RECOVER_PATH: Final = "/shares_recover"
 """The node's endpoints (spec: "Version 2", "Node")."""
 
+PUBLIC_DATA_PATH: Final = "/public_data"
+"""Shows the node's account key and TLS key to its operator; proves nothing."""
+
 EXCHANGE_HEADER: Final = "sharekeeper-exchange"
 """HTTP field of a request: the exchange's id."""
 

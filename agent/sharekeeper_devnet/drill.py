@@ -184,7 +184,6 @@ class Drill:
             "ANSIBLE_CONFIG": str(self.checkout / "ansible.cfg"),
             "ANSIBLE_HOME": str(scratch),
             "ANSIBLE_LOCAL_TEMP": str(scratch / "tmp"),
-            "ANSIBLE_STDOUT_CALLBACK": "drill",
             "ANSIBLE_LOG_PATH": str(self.report_directory / "drill.log"),
             "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
         }

@@ -11,7 +11,8 @@ _WIDTH: Final = 960
 _LEFT: Final = 150
 _LANE: Final = 34
 _TOP: Final = 30
-_TICKS: Final = 8
+_MOST_TICKS: Final = 9
+_STEPS_SECONDS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #d9e0e7; --paper: #f6f8fa; --card: #ffffff;
@@ -166,10 +167,10 @@ def _graphic(report: Report, loss: Moment) -> Iterator[str]:
         )
 
     yield f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Timeline of the drill">'
-    for tick in range(_TICKS + 1):
-        at = loss.at + (last - loss.at) * tick / _TICKS
+    for seconds in _ticks(last - loss.at):
+        at = loss.at + seconds
         yield f'<line class="grid" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{_TOP - 6}" y2="{height - 22}"/>'
-        yield f'<text x="{x(at):.1f}" y="{height - 6}" text-anchor="middle">{at - loss.at:.0f} s</text>'
+        yield f'<text x="{x(at):.1f}" y="{height - 6}" text-anchor="middle">{seconds} s</text>'
     again = report.signing_again.at if report.signing_again is not None else last
     yield f'<text class="name" x="0" y="{_TOP + 21}">network</text>'
     yield bar(0, first, loss.at, "good", "signs")
@@ -185,6 +186,12 @@ def _graphic(report: Report, loss: Moment) -> Iterator[str]:
     keys = (("good", "works"), ("bad", "nobody can sign"), ("idle", "lost or waiting"), ("wait", "in Recovery"))
     swatches = "".join(f'<i style="background: var(--{kind})"></i>{label}' for kind, label in keys)
     yield f'<p class="sub key">{swatches}</p>'
+
+
+def _ticks(span_seconds: float) -> range:
+    """Round seconds after the loss, a few of them, all within the span with room for the label."""
+    step = next((step for step in _STEPS_SECONDS if span_seconds / step <= _MOST_TICKS), _STEPS_SECONDS[-1])
+    return range(0, int(span_seconds * 0.98) + 1, step)
 
 
 def _tables(report: Report) -> Iterator[str]:

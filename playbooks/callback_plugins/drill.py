@@ -5,21 +5,26 @@ One line per task: seconds since the start, then the task's name, which is a pla
 host and reason. A task with a variable `drill_mark` is recorded as one JSON line per host in the file named by
 the environment's SHAREKEEPER_DRILL_MARKS (sharekeeper_devnet.drill_marks reads it). Marked tasks print public
 facts only: what they print ends up in the report.
+
+playbooks/drill.yml played without `python -m sharekeeper_devnet.drill` is handed to it: only a process around
+Ansible can start clean, end every process whatever the signal, and write the report.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.plugins.callback import CallbackBase
 
 if TYPE_CHECKING:
     from ansible.executor.task_result import CallbackTaskResult
     from ansible.inventory.host import Host
+    from ansible.playbook import Playbook
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
@@ -31,6 +36,7 @@ DOCUMENTATION = """
       - Prints one line per task and records marked tasks for the drill report.
 """
 
+_DRILL = Path(__file__).resolve().parents[1] / "drill.yml"
 _QUIET_ACTIONS = (
     "set_fact",
     "assert",
@@ -56,6 +62,11 @@ class CallbackModule(CallbackBase):
         self._started: dict[tuple[str, str], float] = {}
         marks = os.environ.get("SHAREKEEPER_DRILL_MARKS")
         self._marks = Path(marks) if marks else None
+
+    def v2_playbook_on_start(self, playbook: Playbook) -> None:
+        path = Path(playbook._file_name).resolve()  # noqa: SLF001  # a playbook has no public name
+        if self._marks is None and path == _DRILL:
+            _hand_over(path)
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         self._display.display(f"{self._elapsed()}  {play.get_name().strip()}", color="bright blue")
@@ -120,6 +131,14 @@ class CallbackModule(CallbackBase):
         if self._marks is not None:
             with self._marks.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(mark) + "\n")
+
+
+def _hand_over(path: Path) -> NoReturn:
+    """This process becomes the drill, which plays the same words."""
+    for stream in range(3):
+        os.set_inheritable(stream, True)  # Ansible keeps its own from what it starts
+    words = [word for word in sys.argv[1:] if word != "playbook" and Path(word).resolve() != path]
+    os.execv(sys.executable, [sys.executable, "-m", "sharekeeper_devnet.drill", *words])  # noqa: S606
 
 
 def _facts(stdout: object) -> dict[str, Any]:

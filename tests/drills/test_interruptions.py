@@ -46,6 +46,19 @@ def test_an_interrupted_drill_leaves_no_process_and_says_so_in_its_report(tmp_pa
     assert json.loads((run / "report" / "report.json").read_text())["verdict"] == "failed"
 
 
+def test_the_playbook_played_by_hand_is_handed_to_the_drill(tmp_path):
+    run = tmp_path / "run"
+    ansible = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory/localnet", "playbooks/drill.yml"]
+    with started(ansible, run, cwd=CHECKOUT) as drill:
+        read_until(drill, "Start the chain")
+        drill.send_signal(signal.SIGTERM)
+        output, _ = drill.communicate(timeout=30)
+        assert drill.returncode == 128 + signal.SIGTERM
+    assert wait_for(lambda: not processes_of(run), 5), processes_of(run)
+    assert "FAILED" in output
+    assert (run / "report" / "report.html").exists()
+
+
 def test_what_outlives_a_killed_drill_is_swept(tmp_path):
     run = tmp_path / "run"
     with started(half_drill(), run) as drill:

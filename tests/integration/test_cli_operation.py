@@ -189,6 +189,14 @@ async def test_an_approval_is_for_the_account_of_this_service(alice, capsys):
     assert ended.status == errors.OperatorFault.exit_status
 
 
+async def test_nothing_is_approved_on_a_stale_view_of_the_chain(alice, capsys, monkeypatch):
+    monkeypatch.setattr("sharekeeper.adapters.near_rpc.MAX_BLOCK_AGE_SECONDS", 0.0)
+    ended = await call(capsys, "backup-service", "approve", *approve_options(alice))
+    assert ended.status == errors.ChainStale.exit_status
+    assert "check that the NEAR node is in sync" in ended.err
+    assert not list(alice.service.directory.rglob("approvals/*"))
+
+
 async def test_an_approval_names_the_keyset_it_was_told(alice, capsys):
     options = approve_options(alice, **{"--keyset": "ab" * 32})
     approved = await call(capsys, "backup-service", "approve", *options, "--json")

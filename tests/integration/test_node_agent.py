@@ -6,6 +6,7 @@ between two frames.
 
 import asyncio
 import errno
+import threading
 from dataclasses import replace
 
 import pytest
@@ -64,11 +65,17 @@ class CountingListener:
 
 
 class TroubledDisk(Disk):
-    """Refuses to write and to rename while `full`."""
+    """Refuses to write and to rename while `full`; a write waits until `free`."""
 
     full = False
 
+    def __init__(self):
+        self.free, self.reached = threading.Event(), threading.Event()
+        self.free.set()
+
     def write(self, descriptor, data):
+        self.reached.set()
+        self.free.wait(10)
         self._check()
         return super().write(descriptor, data)
 
@@ -377,6 +384,24 @@ async def test_a_full_disk_sends_no_receipt_and_is_this_machine_s_fault(new):
     new.disk.full = False
     await deliver(new)
     assert new.codes() == set()
+
+
+async def test_a_session_that_is_cut_while_it_stages_leaves_nothing_behind_the_next_turn(new):
+    new.disk.free.clear()
+    session = new.session(RecoveryClient, recovery_id=7)
+    channel, served = await greet(new, session)
+    await channel.send_frame(session.send_shares(SHARES))
+    await asyncio.to_thread(new.disk.reached.wait, 10)
+    served.cancel()
+    new.now(RUNNING)
+    turn = asyncio.create_task(new.turns(1))
+    await asyncio.sleep(0.05)
+    new.disk.free.set()
+    await turn
+    with pytest.raises(asyncio.CancelledError):
+        await served
+    assert await new.store.staged() is None
+    assert not list((new.directory / "keyshares").rglob("*.*"))
 
 
 async def test_an_endpoint_that_fell_behind_does_not_make_a_restarted_agent_erase_its_shares(new):

@@ -127,6 +127,7 @@ class Operator:
     port: int
     rpc_url: str
     policy: str = "automatic"
+    transfer: str = "p2p"
     grace_seconds: float = 3600
     owner: KeyPair = field(default_factory=lambda: KeyPair.generate(secrets.token_bytes(32)))
     daemons: dict[str, Daemon] = field(default_factory=dict)
@@ -157,7 +158,8 @@ contract_id = "{CONTRACT}"
             config = f"""{self.near()}
 [node_agent]
 url = "{self.url(machine)}"
-listen = "{self.host(machine)}:{self.port}"
+transfer = "{self.transfer}"
+{"web_listen" if self.transfer == "web" else "listen"} = "{self.host(machine)}:{self.port}"
 keyshares_dir = "keyshares"
 state_dir = "state"
 health_address = "127.0.0.1:{health_port}"
@@ -179,7 +181,8 @@ vault_dir = "vault"
 state_dir = "state"
 operator_recipient = "{self.offline.to_public()}"
 policy = "{self.policy}"
-node_agent_port = {self.port}
+transfer = "{self.transfer}"
+{"node_web_port" if self.transfer == "web" else "node_agent_port"} = {self.port}
 old_keyset_grace_seconds = {self.grace_seconds}
 health_address = "127.0.0.1:{health_port}"
 """

@@ -51,7 +51,6 @@ from sharekeeper.spec import (
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 128
-_ACCEPT_PAUSE_SECONDS: Final = 0.2
 _LINGER_SECONDS: Final = 1.0
 _PIN_SECONDS: Final = 0.5
 _MAX_FIELD_BYTES: Final = 4096
@@ -100,19 +99,68 @@ DEFAULT_LIMITS: Final = WebLimits()
 class _Connection:
     """One connection: whose it is once a request on it is verified, and the timer that ends it."""
 
+    transport: asyncio.Transport
     address: str
-    transport: asyncio.Transport | None = None
     peer: TlsKey | None = None
     timer: asyncio.TimerHandle | None = None
 
-    def cut(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
     def ends_in(self, seconds: float) -> None:
+        """It is cut after `seconds`, and at no other time."""
+        self.stop_timer()
+        self.timer = asyncio.get_running_loop().call_later(seconds, self.transport.abort)
+
+    def stop_timer(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
-        self.timer = asyncio.get_running_loop().call_later(seconds, self.cut)
+
+
+class _Connections(web.Server):
+    """aiohttp's server, which knows its connections and never has more than `limits` allow."""
+
+    def __init__(self, handler: Page, limits: WebLimits) -> None:
+        super().__init__(
+            handler,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=_LINGER_SECONDS,
+            max_line_size=_MAX_FIELD_BYTES,
+            max_field_size=_MAX_FIELD_BYTES,
+            max_headers=_MAX_FIELDS,
+        )
+        self._limits = limits
+        self.held: dict[object, _Connection] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """A place is taken, from another connection if there is none left."""
+        super().connection_made(handler, transport)
+        if len(self.held) >= self._limits.max_connections:
+            self._make_room()
+        address = transport.get_extra_info("peername") or ("unknown",)
+        self.held[handler] = _Connection(transport=transport, address=str(address[0]))
+        self.held[handler].ends_in(self._limits.head_seconds)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """The place is free."""
+        super().connection_lost(handler, exc)
+        self._forget(handler)
+
+    def authenticated(self) -> int:
+        """How many connections have a verified request."""
+        return sum(held.peer is not None for held in self.held.values())
+
+    def _make_room(self) -> None:
+        """The oldest unauthenticated connection of the address that has most of them is cut."""
+        pending = [(handler, held) for handler, held in self.held.items() if held.peer is None]
+        busiest = Counter(held.address for _, held in pending).most_common(1)[0][0]
+        handler, oldest = next(one for one in pending if one[1].address == busiest)
+        self._forget(handler)
+        oldest.transport.abort()
+
+    def _forget(self, handler: object) -> None:
+        connection = self.held.pop(handler, None)
+        if connection is not None:
+            connection.stop_timer()
 
 
 class WebServer:
@@ -139,106 +187,50 @@ class WebServer:
         self._nonces = NonceMemory()
         self._pinned: tuple[float, TlsKey | None] | None = None
         self._pin_lock = asyncio.Lock()
-        self._http: web.Server | None = None
-        self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
-        self._connections: dict[object, _Connection] = {}
+        self._http: _Connections | None = None
+        self._server: asyncio.Server | None = None
 
     @property
     def port(self) -> int:
         """The TCP port listened on; the one chosen by the kernel when 0 was asked for."""
-        if self._listening is None:
+        if self._server is None:
             return self._address[1]
-        port: int = self._listening.getsockname()[1]
+        port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     @property
     def open_connections(self) -> int:
         """How many connections there are."""
-        return len(self._connections)
+        return 0 if self._http is None else len(self._http.held)
 
     async def start(self) -> None:
         """The port is open and requests are served. Raises `AddressInUse`."""
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+            listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror}") from None
-        self._listening.setblocking(False)
-        self._http = web.Server(
-            self._handle,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            lingering_time=_LINGER_SECONDS,
-            max_line_size=_MAX_FIELD_BYTES,
-            max_field_size=_MAX_FIELD_BYTES,
-            max_headers=_MAX_FIELDS,
-        )
-        self._accepting = asyncio.create_task(self._accept_for_ever(self._listening, self._http))
+        self._http = _Connections(self._handle, self._limits)
+        self._server = await asyncio.get_running_loop().create_server(self._http, sock=listening, backlog=_BACKLOG)
 
     async def stop(self) -> None:
         """The port is closed and every connection is ended."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait({self._accepting})
-        if self._listening is not None:
-            self._listening.close()
-        if self._http is not None:
+        if self._server is not None and self._http is not None:
+            self._server.close()
+            for connection in tuple(self._http.held.values()):
+                connection.transport.abort()
             await self._http.shutdown(0)
-        for connection in tuple(self._connections.values()):
-            connection.cut()
-        self._listening = self._accepting = self._http = None
+        self._server = None
 
     async def enforce_pins(self) -> None:
         """Every exchange under way whose peer is not expected any more was cut."""
+        if self._http is None or self._http.authenticated() == 0:
+            return
         pinned = await self._exchanges.expected_peer()
-        for connection in tuple(self._connections.values()):
-            if connection.peer is not None and connection.peer != pinned:
-                connection.cut()
-
-    # --- connections ----------------------------------------------------------------------------
-
-    async def _accept_for_ever(self, listening: socket.socket, http: web.Server) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(listening)
-            except OSError as error:
-                _LOG.warning("accept failed, trying again: %s", error.strerror)
-                await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
-                continue
-            connection = _Connection(address=str(address[0]))
-            protocol = http()
-            self._admit(protocol, connection)
-            try:
-                connection.transport, _ = await loop.connect_accepted_socket(
-                    lambda made=protocol: _closing(made, self._forget),  # type: ignore[misc]  # bound now
-                    sock,
-                )
-            except OSError:
-                sock.close()
-                self._forget(protocol)
-
-    def _admit(self, protocol: object, connection: _Connection) -> None:
-        if len(self._connections) >= self._limits.max_connections:
-            self._make_room()
-        self._connections[protocol] = connection
-        connection.ends_in(self._limits.head_seconds)
-
-    def _make_room(self) -> None:
-        """The oldest unauthenticated connection of the address that has most of them is cut."""
-        pending = [(key, held) for key, held in self._connections.items() if held.peer is None]
-        busiest = Counter(held.address for _, held in pending).most_common(1)[0][0]
-        key, oldest = next((key, held) for key, held in pending if held.address == busiest)
-        oldest.cut()
-        self._forget(key)
-
-    def _forget(self, protocol: object) -> None:
-        connection = self._connections.pop(protocol, None)
-        if connection is not None and connection.timer is not None:
-            connection.timer.cancel()
+        for connection in tuple(self._http.held.values()):
+            if connection.peer not in {None, pinned}:
+                connection.transport.abort()
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -252,7 +244,6 @@ class WebServer:
         if purpose is None:
             page = self._pages.get(request.raw_path) if request.method == "GET" else None
             return await page(request) if page else web.Response(status=NOT_FOUND, text="there is no such page\n")
-        connection = self._connections.get(request.protocol)
         signed = HttpRequest(method=request.method, path=request.raw_path, headers=request.headers)
         try:
             peer = await self._pin()
@@ -260,15 +251,20 @@ class WebServer:
         except SharekeeperError as error:
             _LOG.info("a request was turned away: %s: %s", error.code, error)
             return web.Response(status=UNAUTHORIZED, text=f"{error.code}: {error}\n")
-        if connection is None or sum(held.peer is not None for held in self._connections.values()) >= (
-            self._limits.max_sessions
-        ):
+        if not self._hold(request, peer):
             return web.Response(status=BUSY, text="too many exchanges are under way\n")
-        connection.peer = peer
-        connection.ends_in(self._limits.session_seconds)
         status, body = await self._exchange(request, purpose, head)
         answer = sign_response(status, body, signed, identity=self._identity, now_ns=self._clock.wall_ns())
         return web.Response(status=status, body=body, headers={**answer.headers, **_BINARY})
+
+    def _hold(self, request: web.BaseRequest, peer: TlsKey | None) -> bool:
+        """The connection is one of an exchange from now on; False if there are too many, or it is gone."""
+        connection = self._http.held.get(request.protocol) if self._http else None
+        if self._http is None or connection is None or self._http.authenticated() >= self._limits.max_sessions:
+            return False
+        connection.peer = peer
+        connection.ends_in(self._limits.session_seconds)
+        return True
 
     def _verified(self, request: HttpRequest, peer: TlsKey | None) -> SignedHead:
         if peer is None:
@@ -314,18 +310,6 @@ class WebServer:
             data += chunk
             if len(data) > limit:
                 raise ProtocolViolation(f"the peer sent a body of more than {limit} bytes")
-
-
-def _closing(protocol: web.RequestHandler[web.BaseRequest], closed: Callable[[object], None]) -> web.RequestHandler[web.BaseRequest]:
-    """`protocol`, which calls `closed` when its connection is gone."""
-    lost = protocol.connection_lost
-
-    def connection_lost(error: BaseException | None) -> None:
-        lost(error)
-        closed(protocol)
-
-    protocol.connection_lost = connection_lost  # type: ignore[method-assign]
-    return protocol
 
 
 def _status_of(error: SharekeeperError) -> int:

@@ -114,9 +114,7 @@ class KeyExchangeClient(KeyExchange):
         self, exchange: Exchange, *, exchange_id: ExchangeId, secret: Secret, tls: KeyPair, expires_on: int
     ) -> None:
         """As `KeyExchange`; `expires_on`: block height from which the key is void."""
-        super().__init__(
-            exchange, exchange_id=exchange_id, secret=secret, tls=tls, expires_on=expires_on, answers=None
-        )
+        super().__init__(exchange, exchange_id=exchange_id, secret=secret, tls=tls, expires_on=expires_on, answers=None)
 
     def derive(self, keys: EphemeralKeys, height: int) -> SealedBodies | None:
         """The keys, or None while the node has not answered. `keys`: the contract's at final block `height`.
@@ -131,7 +129,9 @@ class KeyExchangeClient(KeyExchange):
         if height >= self.record.expires_on:
             raise RecordExpired(f"the node did not answer exchange {self.record.exchange_id} in its time; try again")
         if not self._is_own(keys.backup_service):
-            raise RecordReplaced(f"the contract shows another record than the one that opened {self.record.exchange_id}")
+            raise RecordReplaced(
+                f"the contract shows another record than the one that opened {self.record.exchange_id}"
+            )
         answer = keys.node
         if answer is None or answer.record.exchange_id != self.record.exchange_id:
             return None
@@ -152,7 +152,9 @@ class KeyExchangeServer(KeyExchange):
 
     role = Role.NODE
 
-    def __init__(self, exchange: Exchange, *, opening: PublishedRecord, secret: Secret, tls: KeyPair, height: int) -> None:
+    def __init__(
+        self, exchange: Exchange, *, opening: PublishedRecord, secret: Secret, tls: KeyPair, height: int
+    ) -> None:
         """As `KeyExchange`; the answer expires with the record it answers.
 
         Raises:
@@ -281,10 +283,14 @@ def decide_answer(
     """Which record the node answers; all values at final block `height`.
 
     Args:
+        state: the final protocol state.
+        account_id: the own account.
+        network: the contract this is about.
         tls_key: the own one.
         backup_service: the TLS key of the account's backup service in force.
         keys: view `ephemeral_keys` of the own account.
         held: the shares of the keyset in force are on disk, so that a backup can be served.
+        height: of that block.
 
     Raises:
         PeerFault: the opening record is not acceptable (`check_record`).
@@ -292,7 +298,7 @@ def decide_answer(
     opening = keys.backup_service
     if opening is None or backup_service is None:
         return NoAnswer(reason="no exchange is open")
-    if keys.node is not None and keys.node.record.exchange_id == opening.record.exchange_id:
+    if not unanswered(keys):
         return NoAnswer(reason="the open exchange is answered")
     exchange = own_exchange(state, account_id, network, tls_key, backup_service)
     if exchange is None:
@@ -301,6 +307,12 @@ def decide_answer(
     if exchange.purpose is Purpose.BACKUP and not held:
         return NoAnswer(reason="the shares of the keyset in force are not on disk yet")
     return AnswerRecord(opening=opening, exchange=exchange)
+
+
+def unanswered(keys: EphemeralKeys) -> bool:
+    """The backup service has opened an exchange that the node has not answered."""
+    opening, answer = keys.backup_service, keys.node
+    return opening is not None and (answer is None or answer.record.exchange_id != opening.record.exchange_id)
 
 
 def own_exchange(
