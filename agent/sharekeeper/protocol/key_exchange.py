@@ -40,6 +40,7 @@ from sharekeeper.errors import (
     UnknownExchange,
     WeakKey,
 )
+from sharekeeper.protocol.contract_json import encode_ephemeral_record
 from sharekeeper.protocol.messages import Exchange
 from sharekeeper.protocol.recovery_protocol import names, recovers
 from sharekeeper.protocol.sealed_body import SealedBodies, Transcript
@@ -83,7 +84,7 @@ class KeyExchange:
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `submit_ephemeral_key` that publish this side's record."""
-        return {"record": encode_record(self.record, self.exchange.network, self.signature)}
+        return encode_ephemeral_record(self.record, self.exchange.network, self.signature)
 
     def forget(self) -> None:
         """The pair is not held any more; what it derived before still works."""
@@ -234,21 +235,6 @@ def check_record(
 
 def _purpose(of: EphemeralRecord | Exchange) -> str:
     return "a backup" if of.recovery_id is None else f"recovery {of.recovery_id}"
-
-
-def encode_record(record: EphemeralRecord, network: NetworkId, signature: bytes) -> dict[str, Any]:
-    """The JSON of `submit_ephemeral_key`'s record (docs/contract.md)."""
-    return {
-        "exchange_id": record.exchange_id,
-        "purpose": record.purpose.value,
-        "role": record.role.value,
-        "recovery_id": record.recovery_id,
-        "public_key": str(record.public_key),
-        "expires_on": record.expires_on,
-        "answers": record.answers,
-        "hash": record.hash(network),
-        "signature": signature.hex(),
-    }
 
 
 # --- what the node answers ----------------------------------------------------------------------
