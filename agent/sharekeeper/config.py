@@ -1,4 +1,4 @@
-"""Configuration of the two daemons: one TOML file each, every mistake in one message (design, section 8).
+"""Configuration of the two daemons: one TOML file each, every mistake in one message (docs/architecture.md, bad input).
 
 Paths are relative to the file. Unknown names are mistakes, with the nearest known name beside them.
 Nothing is read but the file itself; what it names is checked by whoever uses it.

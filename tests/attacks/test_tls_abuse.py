@@ -1,4 +1,4 @@
-"""A peer that lies about frames, stalls or floods costs one connection, never the service (design, section 8)."""
+"""A peer that lies about frames, stalls or floods costs one connection, never the service (docs/architecture.md, bad input)."""
 
 import asyncio
 import contextlib

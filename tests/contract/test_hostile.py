@@ -29,6 +29,7 @@ RUNNING = (
     steps.init(),
     steps.register(10),
     steps.submit(10, caller=ERIN, signer="erin node", tls="erin TLS", address="http://erin.example"),
+    steps.register(10, caller=ERIN, signer="erin backup", tls="erin backup TLS"),
 )
 IN_RECOVERY = (*RUNNING, steps.submit_recovery(HEIGHT - 10))
 EXPIRED_EARLIER = (*RUNNING, steps.submit_recovery(20))
@@ -40,6 +41,7 @@ STOLEN = {
     "the backup service key": (ALICE, steps.BACKUP),
     "another participant's node key": (BOB, node_signer(BOB)),
     "a prospective node's key": (ERIN, "erin node"),
+    "a prospective backup service's key": (ERIN, "erin backup"),
     "the candidate's key": (ALICE, NEW),
 }
 # Before its call the candidate's key is unrecorded: it is the operator's to hand out, and may name new keys.

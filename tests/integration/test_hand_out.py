@@ -257,6 +257,7 @@ async def test_no_share_leaves_when_anything_it_rests_on_changed_after_the_hands
     assert bench.node.dialled, "the exchange was under way"
     assert len(bench.node.sent) >= 1
     assert not bench.node.got_shares()
+    assert bench.node.ends[-1].fault is not None, "the channel was left open"
     assert bench.service.delivered is None
     assert bench.caller.calls == []
     assert bench.service.faults.current()

@@ -1,4 +1,4 @@
-"""Every node is gone: the operators' replacements recover one after the other (design, section 6, "Total loss")."""
+"""Every node is gone: the operators' replacements recover one after the other (docs/architecture.md, "Total loss")."""
 
 import asyncio
 
