@@ -2,43 +2,55 @@
 
 import json
 import subprocess
-import tomllib
 
 import jinja2
+import pyrage
 import pytest
 
+from sharekeeper.config import NetAddress, Transfer, load_backup_service, load_node_agent
 from tests.roles.readme import CHECKOUT, load, specification
 
 REQUIRED = {
     "mpc_node_account_id": "alice.test.near",
     "backup_agent_account_id": "alice.test.near",
-    "backup_agent_operator_recipient": "age1...",
+    "backup_agent_operator_recipient": str(pyrage.x25519.Identity.generate().to_public()),
 }
+WEB = {"mpc_node_transfer": "web", "backup_agent_transfer": "web"}
 
 
-def rendered(role, template, **changed):
-    """The TOML that a role writes with its defaults, except for what `changed` says."""
+def write(path, role, template, **changed):
+    """`path` holds the TOML that the role writes with its defaults, except for what `changed` says."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters["to_json"] = json.dumps
     text = (CHECKOUT / "roles" / role / "templates" / template).read_text(encoding="utf-8")
-    made = {"ansible_managed": "made", "__mpc_node_url": "http://a", "__mpc_node_start": ["a"], "__mpc_node_stop": []}
-    return tomllib.loads(
-        environment.from_string(text).render(load(role, "defaults/main.yml") | REQUIRED | made | changed)
-    )
+    made = {
+        "ansible_managed": "made",
+        "__mpc_node_url": "http://a",
+        "__mpc_node_start": ["a"],
+        "__mpc_node_stop": ["b"],
+    }
+    values = load(role, "defaults/main.yml") | REQUIRED | made | changed
+    path.write_text(environment.from_string(text).render(values), encoding="utf-8")
+    return path
 
 
-def test_both_sides_of_a_web_transfer_name_the_same_port():
-    node = rendered("mpc_node", "agent.toml.j2", mpc_node_transfer="web")["node_agent"]
-    service = rendered("backup_agent", "backup.toml.j2", backup_agent_transfer="web")["backup_service"]
-    assert (node["transfer"], node["web_listen"]) == ("web", "127.0.0.1:8080")
-    assert (service["transfer"], service["node_web_port"]) == ("web", 8080)
+def configurations(directory, **changed):
+    """What node agent and backup service read from the roles' files."""
+    node = load_node_agent(write(directory / "agent.toml", "mpc_node", "agent.toml.j2", **changed))
+    service = load_backup_service(write(directory / "backup.toml", "backup_agent", "backup.toml.j2", **changed))
+    return node, service
 
 
-def test_without_a_word_about_the_transfer_it_is_p2p():
-    node = rendered("mpc_node", "agent.toml.j2")["node_agent"]
-    service = rendered("backup_agent", "backup.toml.j2")["backup_service"]
-    assert not {"transfer", "web_listen", "node_web_port"} & (node.keys() | service.keys())
-    assert (node["listen"], service["node_agent_port"]) == ("127.0.0.1:8079", 8079)
+def test_both_daemons_read_a_web_transfer_on_the_same_port(tmp_path):
+    node, service = configurations(tmp_path, **WEB)
+    assert (node.transfer, service.transfer) == (Transfer.WEB, Transfer.WEB)
+    assert (node.listen, service.node_web_port) == (NetAddress(host="127.0.0.1", port=8080), 8080)
+
+
+def test_without_a_word_about_the_transfer_both_daemons_read_p2p(tmp_path):
+    node, service = configurations(tmp_path)
+    assert (node.transfer, service.transfer) == (Transfer.P2P, Transfer.P2P)
+    assert (node.listen.port, service.node_agent_port) == (8079, 8079)
 
 
 @pytest.mark.parametrize("role", ["mpc_node", "backup_agent"])
