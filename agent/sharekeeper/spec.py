@@ -79,7 +79,7 @@ MAX_SEALED_BODY_BYTES: Final = MAX_SHARES_FRAME_BYTES + 40
 """Largest HTTP body: a message, the nonce before it (24) and the tag after it (16)."""
 
 MAX_WEB_CONNECTIONS: Final = 128
-"""Connections to the web endpoints; one more costs an unauthenticated one of the busiest address its place."""
+"""Connections to the web endpoints; one more costs one of the busiest address that has not asked its place."""
 
 # --- Identifiers ---------------------------------------------------------------------------------
 ACCOUNT_ID_MIN_BYTES: Final = 2

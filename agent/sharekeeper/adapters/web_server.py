@@ -1,8 +1,9 @@
 """The node agent's web endpoints (spec: "Version 2", "Node"; docs/wire-format.md): HTTP in, decisions elsewhere.
 
 A hostile connection costs itself. Nothing of a request's body is read before its head is verified; every
-connection has one request, a deadline before that and another after it, and a place among few; the place
-of one more is that of the oldest unauthenticated connection of the address that has most of them.
+connection has one request, a deadline before that and another after it, and a place among few. The place of
+one more is that of the oldest connection without a whole head, of the address that has most of these; where
+every connection is being answered, the newcomer is cut.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ from sharekeeper.spec import (
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 128
+_ACCEPTED_IN_A_ROW: Final = 8
 _LINGER_SECONDS: Final = 1.0
 _PIN_SECONDS: Final = 0.5
 _MAX_FIELD_BYTES: Final = 4096
@@ -97,10 +99,11 @@ DEFAULT_LIMITS: Final = WebLimits()
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Connection:
-    """One connection: whose it is once a request on it is verified, and the timer that ends it."""
+    """One connection: if its request is being answered, whose it is once that is verified, the timer that ends it."""
 
     transport: asyncio.Transport
     address: str
+    asked: bool = False
     peer: TlsKey | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -134,8 +137,9 @@ class _Connections(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """A place is taken, from another connection if there is none left."""
         super().connection_made(handler, transport)
-        if len(self.held) >= self._limits.max_connections:
-            self._make_room()
+        if len(self.held) >= self._limits.max_connections and not self._make_room():
+            transport.abort()
+            return
         address = transport.get_extra_info("peername") or ("unknown",)
         self.held[handler] = _Connection(transport=transport, address=str(address[0]))
         self.held[handler].ends_in(self._limits.head_seconds)
@@ -149,13 +153,16 @@ class _Connections(web.Server):
         """How many connections have a verified request."""
         return sum(held.peer is not None for held in self.held.values())
 
-    def _make_room(self) -> None:
-        """The oldest unauthenticated connection of the address that has most of them is cut."""
-        pending = [(handler, held) for handler, held in self.held.items() if held.peer is None]
-        busiest = Counter(held.address for _, held in pending).most_common(1)[0][0]
-        handler, oldest = next(one for one in pending if one[1].address == busiest)
+    def _make_room(self) -> bool:
+        """A connection was cut for another; False if each is being answered."""
+        waiting = [(handler, held) for handler, held in self.held.items() if not held.asked]
+        if not waiting:
+            return False
+        busiest = Counter(held.address for _, held in waiting).most_common(1)[0][0]
+        handler, oldest = next(one for one in waiting if one[1].address == busiest)
         self._forget(handler)
         oldest.transport.abort()
+        return True
 
     def _forget(self, handler: object) -> None:
         connection = self.held.pop(handler, None)
@@ -212,7 +219,10 @@ class WebServer:
         except OSError as error:
             raise AddressInUse(f"cannot listen on {host}:{port}: {error.strerror}") from None
         self._http = _Connections(self._handle, self._limits)
-        self._server = await asyncio.get_running_loop().create_server(self._http, sock=listening, backlog=_BACKLOG)
+        loop = asyncio.get_running_loop()
+        # asyncio accepts as many at once as the backlog says, before it reads from any: few, so that none waits long
+        self._server = await loop.create_server(self._http, sock=listening, backlog=_ACCEPTED_IN_A_ROW)
+        listening.listen(_BACKLOG)
 
     async def stop(self) -> None:
         """The port is closed and every connection is ended."""
@@ -235,6 +245,9 @@ class WebServer:
     # --- requests -------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = self._http.held.get(request.protocol) if self._http else None
+        if connection is not None:
+            connection.asked = True
         response = await self._respond(request)
         response.force_close()
         return response
