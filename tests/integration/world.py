@@ -32,7 +32,7 @@ from sharekeeper.adapters.transactions import NearCaller, add_key, deploy_contra
 from sharekeeper.config import load_backup_service, load_node_agent
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.backup import Approval
-from sharekeeper.domain.identity import AccountId, Role
+from sharekeeper.domain.identity import AccountId, NetworkId, Role
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import (
@@ -202,6 +202,7 @@ class World:
     def __init__(self, chain: DevChain, rpc: NearRpc, owner: KeyPair, operators: dict[str, Operator]) -> None:
         self.chain, self.rpc, self.owner, self.operators = chain, rpc, owner, operators
         self.dealt: Deal
+        self.network: NetworkId
 
     def __getitem__(self, name: str) -> Operator:
         return self.operators[name]
@@ -331,6 +332,7 @@ async def world(
         for operator in operators.values():
             operator.rpc_url = chain.rpc_url
         network = World(chain, rpc, owner, operators)
+        network.network = await rpc.network()
         network.dealt = deal(
             epoch_id=epoch_id,
             domains=domains,
