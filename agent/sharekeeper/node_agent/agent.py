@@ -45,6 +45,8 @@ from sharekeeper.protocol.recovery_protocol import (
 from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
 
 _LOG: Final = logging.getLogger(__name__)
+_WEB_LOOKS_PER_BLOCK: Final = 2
+"""By version 2 a new block is looked for twice in its time: the backup service waits for the answer to its record."""
 DURABLE: Final = "durable"
 """How an exchange that succeeded is counted."""
 _LOOK_AGAIN_SECONDS: Final = 15.0
@@ -107,6 +109,7 @@ class NodeAgent:
         )
         self.web: Final = None if ports.web_identity is None else self._web_sessions(ports.web_identity)
         """Version 2, or None where version 1 is spoken."""
+        self._looks_per_block = 1 if self.web is None else _WEB_LOOKS_PER_BLOCK
         self._caller = Worker(self._perform)
         self._call_backoff = Backoff(ports.clock)
         self._supervision = Worker(self._supervise)
@@ -146,7 +149,7 @@ class NodeAgent:
         try:
             while True:
                 await self.turn(listener)
-                await self._caller.wait(self._clock, self.watch.pause_seconds)
+                await self._caller.wait(self._clock, self.watch.pause_seconds / self._looks_per_block)
         finally:
             await self._caller.stop()
             await self._supervision.stop()
