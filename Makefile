@@ -35,7 +35,7 @@ drill: $(STAMP) ## lose every node of a local MPC network and recover it; report
 	$(BIN)/python -m sharekeeper_devnet.drill -e localnet_transfer=$(TRANSFER) $(DRILL_ARGS)
 
 test: $(STAMP) ## run all tests, two at a time (about seven minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(STAMP) ## what pre-commit and CI check: format, lint, types, imports, roles
 	$(BIN)/ruff format --check .

@@ -5,11 +5,13 @@ so that CI never passes by skipping.
 """
 
 import shutil
+import signal
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 PACKAGES = {"age": "age", "gcc": "gcc", "openssl": "openssl", "patch": "patch", "setpriv": "util-linux"}
-ONE_LOCALNET = {"drills", "roles"}
+ONE_LOCALNET = ("tests/drills/", "tests/roles/")
 """Directories whose tests use the addresses of localnet: one of them at a time."""
 
 
@@ -18,14 +20,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(tool, ...): tools of the machine the test runs; absent means skipped")
     config.addinivalue_line("markers", "drill: runs the whole localnet drill (about two minutes)")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "localnet" if item.path.parent.name in ONE_LOCALNET else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """Shares tests out by file; those that use localnet's addresses all go to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "localnet" if file.startswith(ONE_LOCALNET) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

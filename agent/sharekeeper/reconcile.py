@@ -124,12 +124,17 @@ class Fault:
 
 
 class Faults:
-    """The faults in force, one per topic; each is logged when it appears or changes, not each time it repeats."""
+    """The faults in force, one per topic.
+
+    Each is logged when it appears or changes, and when it is over; one that comes and goes, or only changes its
+    words, at most once a minute.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._current: dict[str, Fault] = {}
-        self._logged_at: dict[str, float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
+        self._told: dict[str, str] = {}
         self.raised_total: dict[str, int] = {}
         """How often a fault with that code appeared."""
 
@@ -145,17 +150,23 @@ class Faults:
         same_kind = before is not None and before.code == fault.code
         if before is None or not same_kind:
             self.raised_total[fault.code] = self.raised_total.get(fault.code, 0) + 1
-        elif before.message == fault.message:
+        elif before.message == fault.message and self._told.get(topic) == fault.code:
             return
         self._current[topic] = replace(fault, since_ns=before.since_ns) if before and same_kind else fault
-        if not same_kind or self._clock.monotonic() - self._logged_at[topic] >= _SAME_FAULT_SECONDS:
-            self._logged_at[topic] = self._clock.monotonic()
-            level = logging.ERROR if is_alarm else logging.WARNING
-            log_event(_LOG, level, fault.message, topic=topic, code=fault.code)
+        self._log(fault)
+
+    def _log(self, fault: Fault) -> None:
+        now, kind = self._clock.monotonic(), (fault.topic, fault.code)
+        if now - self._logged_at.get(kind, -_SAME_FAULT_SECONDS) < _SAME_FAULT_SECONDS:
+            return
+        self._logged_at[kind] = now
+        self._told[fault.topic] = fault.code
+        level = logging.ERROR if fault.alarm else logging.WARNING
+        log_event(_LOG, level, fault.message, topic=fault.topic, code=fault.code)
 
     def clear(self, topic: str) -> None:
         """Nothing stands in the way of `topic`."""
-        if self._current.pop(topic, None) is not None:
+        if self._current.pop(topic, None) is not None and self._told.pop(topic, None) is not None:
             log_event(_LOG, logging.INFO, f"{topic}: in order again", topic=topic)
 
 

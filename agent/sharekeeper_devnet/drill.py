@@ -16,6 +16,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ class Drill:
         """This process alone works below the run directory.
 
         Raises:
-            AlreadyRunning: another drill works there.
+            AlreadyRunning: another drill works there, or elsewhere on this computer with localnet's addresses.
             ConfigInvalid: the directory holds other things than a drill's.
             StoreFailed: it cannot be written.
         """
@@ -69,7 +70,8 @@ class Drill:
             raise StoreFailed(f"{self.run_directory} cannot be used: {error.strerror}; {_OTHER_DIRECTORY}") from None
         try:
             self._lock(lock)
-            yield
+            with _localnet():
+                yield
         finally:
             os.close(lock)
 
@@ -190,6 +192,19 @@ class Drill:
 
 
 _OTHER_DIRECTORY: Final = "name another directory in SHAREKEEPER_RUN"
+_LOCALNET: Final = "\0sharekeeper-localnet"
+"""An abstract socket: as wide as the addresses (a network namespace), and gone with its process."""
+
+
+@contextlib.contextmanager
+def _localnet() -> Iterator[None]:
+    """This process alone uses localnet's addresses. Raises `AlreadyRunning`."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(_LOCALNET)
+        except OSError:
+            raise AlreadyRunning("another drill uses localnet's addresses on this computer; wait for its end") from None
+        yield
 
 
 class _Relay:

@@ -163,3 +163,18 @@ def test_below_the_threshold_participants_neither_cancel_nor_waive(layer: Layer)
     for signer in (node_signer(BOB), "bob operator", "bob operator 2"):
         take(layer, steps.cancel(HEIGHT, caller=BOB, signer=signer))
     assert "Recovery" in layer.view(method="state", args={}, height=HEIGHT)
+
+
+def test_a_vote_to_waive_an_earlier_cooldown_does_not_count_for_a_later_one(layer: Layer) -> None:
+    for step in (
+        steps.init(),
+        steps.submit_recovery(20),
+        steps.cancel(30, signer=steps.OPERATOR),
+        steps.waive(31, caller=BOB),
+        steps.submit_recovery(1030, signer="second", tls="second TLS"),
+        steps.cancel(1040, 2, signer=steps.OPERATOR),
+        steps.waive(1041, caller=CAROL),
+    ):
+        take(layer, step)
+    with pytest.raises(RefusedError, match="again from block 2040"):
+        take(layer, steps.submit_recovery(1042, signer="third", tls="third TLS"))

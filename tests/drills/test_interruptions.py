@@ -86,6 +86,16 @@ def test_a_drill_starts_clean_after_a_killed_one(tmp_path):
     assert processes_of(run) == []
 
 
+def test_a_second_drill_elsewhere_on_this_computer_is_refused_in_one_line(tmp_path):
+    with started(half_drill(), tmp_path / "one") as drill:
+        read_until(drill, "Start the chain")
+        refused = run_to_end(half_drill(), tmp_path / "other")
+        drill.send_signal(signal.SIGINT)
+        drill.communicate(timeout=30)
+    assert refused.returncode == AlreadyRunning.exit_status
+    assert refused.stderr == "drill: another drill uses localnet's addresses on this computer; wait for its end\n"
+
+
 def test_a_second_drill_on_the_same_directory_is_refused_in_one_line(tmp_path):
     run = tmp_path / "run"
     with started(half_drill(), run) as drill:

@@ -113,6 +113,63 @@ async def test_a_key_without_full_access_grants_nothing(net, alice, tmp_path, ca
     assert "InvalidAccessKeyError" in ended.err
 
 
+def signed_by(net, name, tmp_path):
+    """The options of a call that `name`'s operator signs himself, and prints as JSON."""
+    path = tmp_path / f"{name}.owner"
+    path.write_text(net[name].owner.text().reveal().decode())
+    path.chmod(0o600)
+    return ["--account-id", net[name].account_id, "--key-file", path, *chain_options(net), "--json"]
+
+
+async def test_a_recovery_is_cancelled_and_its_cooldown_waived_each_once(tmp_path, capsys):
+    async with world(tmp_path, config={"recovery_timeout_blocks": 5000, "recovery_cooldown_blocks": 50_000}) as net:
+        alice, bob = (signed_by(net, name, tmp_path) for name in ("alice", "bob"))
+
+        async def operator(command, *options):
+            return await call(capsys, "operator", command, *options)
+
+        await net.replace("alice")
+        named = (await net.until_state(Recovery)).recovery_id
+        url = await operator("update-url", "--url", "http://127.0.0.1:9", *alice)
+        assert (url.status, url.json["code"]) == (errors.TransactionFailed.exit_status, "transaction_failed")
+        vote = (await operator("cancel-recovery", "--recovery-id", named, *bob)).json
+        assert (vote["type"], vote["changed"], vote["over"]) == ("cancel_recovery", True, False)
+        assert isinstance(await net.state(), Recovery)
+        unknown = await operator("cancel-recovery", "--recovery-id", named + 1, *alice)
+        assert unknown.status == errors.OperatorFault.exit_status
+        ended = [(await operator("cancel-recovery", "--recovery-id", named, *alice)).json for _ in range(2)]
+        assert [(one["changed"], one["over"]) for one in ended] == [(True, True), (False, True)]
+        record = await net.record("alice")
+        assert (isinstance(await net.state(), Recovery), record.node_candidate) == (False, None)
+
+        waiting = ["--for-account", net["alice"].account_id]
+        votes = [(await operator("waive-cooldown", *waiting, *by)).json for by in (alice, bob, bob)]
+        assert [one["changed"] for one in votes] == [True, True, False]
+        assert [one["cooldown_until"] for one in votes] == [record.cooldown_until, 0, 0]
+        assert (await net.record("alice")).cooldown_until == 0
+        stranger = await operator("waive-cooldown", "--for-account", "carol.test.near", *bob)
+        assert stranger.status == errors.OperatorFault.exit_status
+
+
+async def test_the_url_of_a_node_is_changed_once_and_its_keys_stay(net, alice, tmp_path, capsys):
+    before, url = (await net.record("alice")).node, "http://127.0.0.1:9"
+    options = ["operator", "update-url", "--url", url, *signed_by(net, "alice", tmp_path)]
+    assert [(await call(capsys, *options)).json["changed"] for _ in range(2)] == [True, False]
+    after = (await net.record("alice")).node
+    assert (after.info.url, after.info.tls_public_key) == (url, before.info.tls_public_key)
+    assert after.signer_key == before.signer_key
+    elsewhere = ["carol.test.near" if word == alice.account_id else word for word in options]
+    assert (await call(capsys, *elsewhere)).status == errors.OperatorFault.exit_status
+
+
+async def test_a_machines_key_does_not_change_the_url(net, alice, tmp_path, capsys):
+    options = signed_by(net, "alice", tmp_path)
+    (tmp_path / "alice.owner").write_text(alice.node("old").keys.account.text().reveal().decode())
+    refused = await call(capsys, "operator", "update-url", "--url", "http://127.0.0.1:9", *options)
+    assert refused.status == errors.TransactionFailed.exit_status
+    assert (await net.record("alice")).node.info.url == alice.url("old")
+
+
 # --- backup, approval, recovery ---------------------------------------------------------------
 
 
@@ -169,7 +226,8 @@ async def test_a_recovery_that_runs_cannot_be_approved_any_more(net, alice, caps
     await net.until_state(Recovery)
     refused = await call(capsys, "backup-service", "approve", *approve_options(alice))
     assert refused.status == errors.PolicyRefused.exit_status
-    assert "cancel that recovery" in refused.err
+    assert "cancel the recovery or let it expire" in refused.err
+    assert "retired the replacement's keys, so make new keys" in refused.err
     chain = [*chain_options(net), "--json"]
     seen = await call(capsys, "wait", "--until", "recovery", "--account-id", alice.account_id, *chain)
     assert seen.json["state"] == "Recovery"

@@ -46,7 +46,13 @@ class Machines:
         result = subprocess.run(
             [*command, "-e", json.dumps(self._variables | changed)],
             cwd=CHECKOUT,
-            env={**os.environ, "SHAREKEEPER_RUN": str(self.run), "LC_ALL": "C.UTF-8", "ANSIBLE_HOME": str(self.run)},
+            env={
+                **os.environ,
+                "SHAREKEEPER_RUN": str(self.run),
+                "LC_ALL": "C.UTF-8",
+                "ANSIBLE_HOME": str(self.run),
+                "ANSIBLE_STDOUT_CALLBACK": "default",  # its recap is read below
+            },
             capture_output=True,
             text=True,
             timeout=120,

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, Ed25519Key, SignerKey, TlsKey
 
 KEY_TEXT = "ed25519:GFRaCJ8UDCWt7ZawnTbQ83RGPo7o3viyyer68jysLmVM"
@@ -33,6 +34,13 @@ def test_a_key_reads_back_what_it_writes(raw):
 def test_a_malformed_key_is_refused(text):
     with pytest.raises(ValueError, match="public key"):
         Ed25519Key.parse(text)
+
+
+def test_a_private_key_given_for_a_public_one_is_not_quoted():
+    private = KeyPair.generate(bytes(range(32))).text().reveal().decode()
+    with pytest.raises(ValueError, match="not an Ed25519 public key") as caught:
+        SignerKey.parse(private)
+    assert private[8:20] not in str(caught.value)
 
 
 def test_a_tls_key_never_equals_a_signer_key_of_the_same_bytes():

@@ -108,6 +108,26 @@ def test_a_fault_whose_text_varies_is_logged_once_a_minute_and_keeps_its_age(clo
     assert fault.since_ns == ManualClock().wall_ns()
 
 
+def test_a_fault_that_comes_and_goes_is_logged_once_a_minute(clock, caplog):
+    caplog.set_level(logging.INFO)
+    faults = Faults(clock)
+    for second in range(121):
+        clock.seconds = second
+        faults.note("chain", ChainUnavailable("no answer"))
+        faults.clear("chain")
+    assert [r.message for r in caplog.records] == ["no answer", "chain: in order again"] * 3
+
+
+def test_a_fault_that_came_back_within_the_minute_and_stays_is_logged_in_the_end(clock, caplog):
+    faults = Faults(clock)
+    faults.note("chain", ChainUnavailable("no answer"))
+    faults.clear("chain")
+    for second in (1, 30, 59, 60, 61):
+        clock.seconds = second
+        faults.note("chain", ChainUnavailable("no answer again"))
+    assert [r.message for r in caplog.records] == ["no answer", "no answer again"]
+
+
 def test_what_waiting_does_not_cure_is_an_alarm(clock, caplog):
     faults = Faults(clock)
     faults.note("backup", PeerStalled("slow"))

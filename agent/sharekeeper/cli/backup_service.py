@@ -140,10 +140,12 @@ def keyset_in_force(state: ProtocolState) -> KeysetDigest:
 
 
 def _refuse_if_recovering(state: ProtocolState, account_id: AccountId) -> None:
+    from sharekeeper.protocol.policy import CURE  # noqa: PLC0415  # `status` needs none of it
+
     if isinstance(state, Recovery) and state.recovering.account_id == account_id:
         raise PolicyRefused(
             f"recovery {state.recovery_id} of {account_id} runs already, and an approval counts only if it was made"
-            " before: cancel that recovery, approve, then let the replacement ask again"
+            f" before: {CURE}"
         )
 
 

@@ -19,7 +19,10 @@ COMMANDS: Final = {
     "vault": ("sharekeeper.cli.vault", "Look into the vault, check it, export from it, seal it anew."),
     "chain": ("sharekeeper.cli.chain", "What the contract says."),
     "wait": ("sharekeeper.cli.wait", "Wait until the contract, or the vault, says what is expected."),
-    "operator": ("sharekeeper.cli.operator", "Grant and revoke the access keys of the machines."),
+    "operator": (
+        "sharekeeper.cli.operator",
+        "Grant and revoke the machines' access keys, and call the contract yourself.",
+    ),
     "completion": ("sharekeeper.cli.completion", "Print the shell completion script."),
 }
 """Name, module and one line of help; each module has its click command as `command`."""

@@ -7,10 +7,11 @@ from typing import Final, Self
 
 import base58
 
-from sharekeeper.spec import ACCOUNT_ID_MAX_BYTES, ACCOUNT_ID_MIN_BYTES, MAX_KEY_TEXT_CHARS
+from sharekeeper.spec import ACCOUNT_ID_MAX_BYTES, ACCOUNT_ID_MIN_BYTES
 
 ED25519_KEY_BYTES: Final = 32
 _PREFIX: Final = "ed25519:"
+_MAX_TEXT_CHARS: Final = len(_PREFIX) + 44  # 32 bytes are at most 44 base58 digits
 _ACCOUNT_ID: Final = re.compile(r"(?:[a-z\d]+[-_])*[a-z\d]+(?:\.(?:[a-z\d]+[-_])*[a-z\d]+)*", re.ASCII)
 
 
@@ -45,8 +46,10 @@ class Ed25519Key:
     @classmethod
     def parse(cls, text: str) -> Self:
         """The key written as `ed25519:<base58>`. Raises `ValueError`."""
-        if len(text) > MAX_KEY_TEXT_CHARS:
-            raise ValueError(f"not an Ed25519 public key: {text[:80]!r}")
+        if len(text) > _MAX_TEXT_CHARS:  # not quoted: it may be a private key
+            raise ValueError(
+                f"not an Ed25519 public key: it has {len(text)} characters, at most {_MAX_TEXT_CHARS} are one"
+            )
         if not text.startswith(_PREFIX):
             raise ValueError(f"a public key starts with 'ed25519:', not {text[:12]!r}")
         try:

@@ -12,10 +12,11 @@ from sharekeeper.spec import MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH
 
 PUBLIC_CHAIN_IDS: Final = frozenset({"mainnet", "testnet"})
 PUBLIC_GENESIS_HASHES: Final = frozenset({MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH})
-_CURE: Final = (
-    "cancel the recovery, run `sharekeeper backup-service approve` for the replacement's keys, "
-    "then let the replacement ask again"
+CURE: Final = (
+    "cancel the recovery or let it expire; a cancelled one retired the replacement's keys, so make new keys on it; "
+    "then run `sharekeeper backup-service approve` for its keys, and only then grant them access"
 )
+"""What the operator does about a recovery that no approval covers (docs/contract.md, keys, rule 4)."""
 
 
 class HandOutPolicy(StrEnum):
@@ -71,13 +72,13 @@ def decide_hand_out(
         return HandOutAllowed(approval=None)
     own = [approval for approval in approvals if approval.account_id == recovery.recovering.account_id]
     if not own:
-        return HandOutRefused(reason=f"the operator approved no recovery of this account: {_CURE}")
+        return HandOutRefused(reason=f"the operator approved no recovery of this account: {CURE}")
     objections = {index: tuple(_objections(approval, recovery, now_ns)) for index, approval in enumerate(own)}
     for index, found in objections.items():
         if not found:
             return HandOutAllowed(approval=own[index])
     closest = min(reversed(objections.values()), key=len)
-    return HandOutRefused(reason=f"no approval covers this recovery ({'; '.join(closest)}): {_CURE}")
+    return HandOutRefused(reason=f"no approval covers this recovery ({'; '.join(closest)}): {CURE}")
 
 
 def _objections(approval: Approval, recovery: Recovery, now_ns: int) -> Iterator[str]:
