@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from sharekeeper.adapters.http_signatures import sign_request, sign_response
-from sharekeeper.domain.ephemeral import ExchangeId, X25519Key
-from sharekeeper.domain.identity import AccountId, Role
+from sharekeeper.domain.ephemeral import ExchangeId
+from sharekeeper.domain.identity import Role
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.errors import (
@@ -16,33 +16,23 @@ from sharekeeper.errors import (
     PinChanged,
     ProtocolViolation,
     RecordExpired,
-    RecordForeign,
-    RecordForged,
-    RecordReplaced,
     Reflected,
     SealBroken,
     SharesRefused,
     UnknownExchange,
-    WeakKey,
 )
 from sharekeeper.protocol.messages import KeyShares, Receipt, encode_message
-from sharekeeper.spec import EPHEMERAL_KEY_BLOCKS, MAX_CLOCK_SKEW_SECONDS
+from sharekeeper.spec import MAX_CLOCK_SKEW_SECONDS
 from tests.protocol.exchange_values import BACKUP_SERVICE, KEYSET, NODE, SHARES, STRANGER, keyset, shares_of
-from tests.protocol.web_values import changed, signed
+from tests.protocol.web_values import changed
 
-from .web_rig import PRIVATE, RECOVERY, RUNNING, exchange_raw, header, rig, with_body, with_header
+from .web_rig import PRIVATE, RECOVERY, RUNNING, exchange_raw, header, published, with_body, with_header
 
 NONCE = bytes(24)
 
 
 def shares_message(shares=SHARES) -> bytes:
     return encode_message(KeyShares(shares=shares))
-
-
-@pytest.fixture
-async def net(tmp_path):
-    async with rig(tmp_path) as made:
-        yield made
 
 
 # --- what must work ---------------------------------------------------------------------------------
@@ -150,10 +140,6 @@ async def test_reflection_of_the_ephemeral_key_is_refused(net):
         await net.fetch()
 
 
-def published(side):
-    return signed(side.record, None, signature=side.signature)
-
-
 async def test_reflection_of_the_sealed_body_is_refused(net):
     net.as_evil(lambda bodies, body: body)
     with pytest.raises(SealBroken):
@@ -221,112 +207,6 @@ async def until_expired(net, work):
             break
         net.chain.height += 5
     return await task
-
-
-# --- records, with stolen account keys as well ---------------------------------------------------------------
-
-
-def published_by_thief(change):
-    """The honest record, rewritten and signed anew by a thief's key: he holds the account key, not the TLS key."""
-
-    def publish(side):
-        return changed(published(side), STRANGER, **change(side))
-
-    return publish
-
-
-@pytest.mark.parametrize(
-    ("publish", "fault"),
-    [
-        (published_by_thief(lambda side: {"public_key": X25519Key(b"t" * 32)}), RecordForged),
-        (lambda side: signed(side.record, None, signature=bytes(64)), RecordForged),
-        (lambda side: changed(published(side), NODE, account_id=AccountId("bob.test.near")), RecordForeign),
-        (lambda side: changed(published(side), NODE, expires_on=900), RecordExpired),
-        (lambda side: changed(published(side), NODE, answers=Sha256Hex.of(b"before")), RecordReplaced),
-    ],
-    ids=["thief's key", "unsigned", "another account", "expired", "reused for another opening"],
-)
-async def test_an_answer_on_the_contract_that_is_not_the_nodes_to_this_exchange_is_refused(net, publish, fault):
-    evil = net.as_evil(lambda bodies, body: b"")
-    evil.publish = publish
-    with pytest.raises(fault):
-        await net.fetch()
-    with pytest.raises(fault):
-        await net.hand_out()
-    assert net.relay.requests == []
-    assert net.released == 0
-
-
-@pytest.mark.parametrize("how", ["thief", "unsigned", "another account"])
-async def test_an_opening_record_that_is_not_the_backup_services_is_never_answered(net, how):
-    net.turning = False
-    fetching = asyncio.ensure_future(net.fetch())
-    await asyncio.sleep(0.1)
-    opening = net.chain.ephemeral.backup_service
-    match how:
-        case "thief":
-            net.chain.put(changed(opening, STRANGER, public_key=X25519Key(b"t" * 32)))
-        case "unsigned":
-            net.chain.put(signed(opening.record, None, signature=bytes(64)))
-        case _:
-            net.chain.put(changed(opening, BACKUP_SERVICE, account_id=AccountId("bob.test.near")))
-    net.turning = True
-    await asyncio.sleep(0.1)
-    assert net.chain.ephemeral.node is None
-    assert {fault.code for fault in net.faults.current()} <= {"record_forged", "record_foreign"}
-    assert net.faults.current()
-    fetching.cancel()
-    await asyncio.wait({fetching})
-
-
-async def test_an_opening_record_replaced_between_the_two_halves_ends_the_exchange(net):
-    def replace_opening(_args):
-        thief = changed(net.chain.ephemeral.backup_service, STRANGER, public_key=X25519Key(b"t" * 32))
-        net.chain.put(thief)
-
-    net.node_caller.before = replace_opening
-    with pytest.raises(RecordReplaced):
-        await net.fetch()
-    assert net.stored() == 0
-    assert net.relay.requests == []
-
-
-async def test_an_answer_replaced_after_it_was_final_ends_the_exchange_at_the_node(net):
-    def replace_answer(request):
-        net.chain.put(changed(net.chain.ephemeral.node, STRANGER, public_key=X25519Key(b"t" * 32)))
-        return request
-
-    net.relay.change_request = replace_answer
-    with pytest.raises(PeerRefused, match="record_replaced"):
-        await net.fetch()
-    assert not any(secret in net.on_the_wire() for secret in PRIVATE)
-
-
-async def test_an_expired_key_serves_nothing(net):
-    def late(request):
-        net.chain.height += EPHEMERAL_KEY_BLOCKS
-        return request
-
-    net.relay.change_request = late
-    with pytest.raises(PeerRefused, match=r"record_expired|unknown_exchange"):
-        await net.fetch()
-    assert net.stored() == 0
-
-
-async def test_a_used_key_serves_nothing_more(net):
-    await net.fetch()
-    exchange_id = net.chain.ephemeral.backup_service.record.exchange_id
-    with pytest.raises(UnknownExchange):
-        await net.client().request(
-            f"http://127.0.0.1:{net.server.port}", Purpose.BACKUP, exchange_id, b"", NODE.tls_key
-        )
-
-
-async def test_an_all_zero_shared_secret_is_refused(net):
-    evil = net.as_evil(lambda bodies, body: b"")
-    evil.publish = lambda side: changed(published(side), NODE, public_key=X25519Key(bytes(32)))
-    with pytest.raises(WeakKey):
-        await net.fetch()
 
 
 # --- the header -----------------------------------------------------------------------------------------------

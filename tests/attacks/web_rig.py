@@ -36,7 +36,7 @@ from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.ports import ContractCaller
 from sharekeeper.protocol.contract_json import decode_ephemeral_keys
-from sharekeeper.protocol.key_exchange import KeyExchangeServer, own_exchange
+from sharekeeper.protocol.key_exchange import KeyExchange, KeyExchangeServer, own_exchange
 from sharekeeper.protocol.monitoring import FetchShares, HandOut
 from sharekeeper.protocol.sealed_body import SealedBodies
 from sharekeeper.reconcile import ChainWatch, Faults
@@ -52,6 +52,7 @@ from tests.protocol.exchange_values import (
     SHARES,
     STRANGER,
 )
+from tests.protocol.web_values import signed
 from tests.unit.simulators import PlainMemory, SimulatedChain
 from tests.unit.vault_values import RECIPIENTS, SERVICE_IDENTITY, SIGNING_KEY
 
@@ -393,6 +394,11 @@ async def rig(directory: Path, *, limits: WebLimits | None = None) -> AsyncItera
         made.vault.close()
         if not turns.cancelled():
             turns.result()
+
+
+def published(side: KeyExchange) -> PublishedRecord:
+    """The side's record as the contract shows it."""
+    return signed(side.record, None, signature=side.signature)
 
 
 class _Current:
