@@ -105,6 +105,11 @@ def waive_recovery_cooldown():
 
 
 @near.export
+def submit_ephemeral_key():
+    call("submit_ephemeral_key")
+
+
+@near.export
 def sign():
     call("sign")
 
@@ -137,6 +142,11 @@ def participant_info():
 @near.export
 def backup_services():
     view("backup_services")
+
+
+@near.export
+def ephemeral_keys():
+    view("ephemeral_keys")
 
 
 @near.export

@@ -22,6 +22,7 @@ CONFIG = {
     "recovery_timeout_blocks": (6000, 1, LONGEST_WAIT_BLOCKS),
     "recovery_cooldown_blocks": (60000, 0, LONGEST_WAIT_BLOCKS),
     "request_timeout_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
+    "ephemeral_key_max_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
     "max_url_bytes": (256, 16, 2048),
     "max_prospective_accounts": (100, 0, 1000),
 }
@@ -73,6 +74,7 @@ def checked_config(value: "Json") -> dict[str, int]:
 def store_participants(session: Session, entries: "list[Any]", signer_keys: "Json") -> None:
     header = session.header
     order = []
+    names: list[str] = []
     seen_ids = []
     for entry in entries:
         if not isinstance(entry, list) or len(entry) != 3:  # noqa: PLR2004 - near/mpc's triple
@@ -84,11 +86,12 @@ def store_participants(session: Session, entries: "list[Any]", signer_keys: "Jso
             raise ContractError(f"the participant id of {name} must be unique and below participants.next_id")
         seen_ids.append(participant_id)
         order.append([name, participant_id])
+        names.append(name)
         if not isinstance(signer_keys, dict) or name not in signer_keys:
             raise ContractError(f"signer_keys lacks the key of {name}; add it")
         pair = Pair(codec.ed25519_key(signer_keys[name], f"the signer key of {name}"), tls, url)
         store_participant(session, name, participant_id, pair)
-    codec.fields(signer_keys, "signer_keys", tuple([entry[0] for entry in order]))
+    codec.fields(signer_keys, "signer_keys", tuple(names))
     records.save(session.store, "participants", order)
 
 

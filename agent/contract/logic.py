@@ -10,7 +10,7 @@
 The state JSON and the words are those of docs/contract.md. This file and what it imports know nothing of NEAR.
 """
 
-from contract import codec, initialization, onboarding, recovery, signing, views
+from contract import codec, ephemeral, initialization, onboarding, recovery, signing, views
 from contract.codec import ContractError
 from contract.records import Header
 from contract.session import Session
@@ -40,6 +40,8 @@ TRANSITIONS = {
     (RECOVERY, "conclude_recovery"): RUNNING,
     (RECOVERY, "cancel_recovery"): RUNNING,
     (RECOVERY, recovery.CANCEL_VOTE): RECOVERY,  # the outcome of cancel_recovery below the threshold
+    (RUNNING, "submit_ephemeral_key"): RUNNING,
+    (RECOVERY, "submit_ephemeral_key"): RECOVERY,
     (EXPIRED, "expire_recovery"): RUNNING,
     (RUNNING, "waive_recovery_cooldown"): RUNNING,
     (RECOVERY, "waive_recovery_cooldown"): RECOVERY,
@@ -58,6 +60,7 @@ CALLS = {
     "cancel_recovery": recovery.cancel_recovery,
     "expire_recovery": recovery.expire_recovery,
     "waive_recovery_cooldown": recovery.waive_recovery_cooldown,
+    "submit_ephemeral_key": ephemeral.submit_ephemeral_key,
     "sign": signing.sign,
     "respond": signing.respond,
 }
@@ -67,6 +70,7 @@ VIEWS = {
     "config": views.config,
     "participant_info": views.participant_info,
     "backup_services": views.backup_services,
+    "ephemeral_keys": ephemeral.ephemeral_keys,
     "signature_request": signing.signature_request,
     "open_signature_requests": signing.open_signature_requests,
 }

@@ -1,16 +1,17 @@
 """What the contract stores: one storage key per entity, each a JSON text.
 
-| storage key        | entity                                                             |
-|--------------------|--------------------------------------------------------------------|
-| header             | protocol state, threshold, counters, keyset digest, configuration  |
-| participants       | [account, participant id] in the order of the participant set      |
-| prospective        | accounts with a candidate that are no participants                 |
-| account/<account>  | its key pairs, cooldown, waiver votes                              |
-| key/<key>          | what this signer or TLS key stands for, for ever                   |
-| domain/<n>         | domain n of the keyset: registry entry, line break, keyset entry   |
-| recovery           | the Recovery in progress                                           |
-| requests           | open signature requests: [id, height at which it expires]          |
-| request/<slot>     | a signature request, slot = id modulo the number remembered        |
+| storage key                | entity                                                             |
+|----------------------------|--------------------------------------------------------------------|
+| header                     | protocol state, threshold, counters, keyset digest, configuration  |
+| participants               | [account, participant id] in the order of the participant set      |
+| prospective                | accounts with a candidate that are no participants                 |
+| account/<account>          | its key pairs, cooldown, waiver votes                              |
+| key/<key>                  | what this signer or TLS key stands for, for ever                   |
+| domain/<n>                 | domain n of the keyset: registry entry, line break, keyset entry   |
+| recovery                   | the Recovery in progress                                           |
+| ephemeral/<role>/<account> | the last ephemeral key record of that machine                      |
+| requests                   | open signature requests: [id, height at which it expires]          |
+| request/<slot>             | a signature request, slot = id modulo the number remembered        |
 """
 
 import json

@@ -21,7 +21,9 @@ from sharekeeper.adapters.transactions import NearCaller
 from sharekeeper.config import (
     BackupServiceConfig,
     NearConfig,
+    NetAddress,
     NodeAgentConfig,
+    Transfer,
     load_backup_service,
     load_node_agent,
 )
@@ -30,14 +32,18 @@ from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.protocol_state import BackupServiceKeys, NodeKeys, ParticipantInfo
 from sharekeeper.errors import ChainFault
 from sharekeeper.keys import BackupServiceKeyFiles, NodeKeyFiles, load_backup_service_keys, load_node_keys
-from sharekeeper.ops.health import HealthServer
+from sharekeeper.ops.health import HealthServer, public_data_page, public_pages
 from sharekeeper.ops.logs import configure_logs, log_event
 from sharekeeper.ops.report import Report
 from sharekeeper.ops.status import STATUS_SCHEMA
 from sharekeeper.ports import Channel, ContractCaller
+from sharekeeper.spec import PUBLIC_DATA_PATH
 
 if TYPE_CHECKING:
+    from sharekeeper.adapters.web_server import WebServer
     from sharekeeper.backup_service.service import BackupServicePorts
+    from sharekeeper.backup_service.web_exchanges import WebPorts
+    from sharekeeper.node_agent.web_sessions import WebSessions
 
 _LOG: Final = logging.getLogger(__name__)
 _START_RETRY_SECONDS: Final = 1.0
@@ -143,7 +149,16 @@ async def _backup_service_ports(
         memory=FileMemory(config.state_dir, keys.tls.tls_key),
         connect=dial,
         clock=base.clock,
+        web=_web_ports(config, keys, base) if config.transfer is Transfer.WEB else None,
     )
+
+
+def _web_ports(config: BackupServiceConfig, keys: BackupServiceKeyFiles, base: "_Foundation") -> "WebPorts":
+    from sharekeeper.adapters.web_client import WebClient  # noqa: PLC0415
+    from sharekeeper.backup_service.web_exchanges import WebPorts  # noqa: PLC0415
+
+    client = WebClient(keys.tls, base.clock)
+    return WebPorts(web=client, tls=keys.tls, port=config.node_web_port, node_url=config.node_web_url)
 
 
 # --- node agent --------------------------------------------------------------------------------------
@@ -168,15 +183,29 @@ async def _node_agent(config: NodeAgentConfig, keys: NodeKeyFiles) -> None:
                 supervisor=CommandSupervisor(config.supervisor),
                 memory=FileMemory(config.state_dir, keys.tls.tls_key),
                 clock=base.clock,
+                web_identity=keys.tls if config.transfer is Transfer.WEB else None,
             ),
         )
         base.report = lambda: report_node_agent(agent, base.clock.wall_ns())
-        address = config.listen
-        listener = ChannelListener(address.host, address.port, keys.tls, agent.expected_peer, agent.serve)
+        host, port = config.listen.host, config.listen.port
+        listener: ChannelListener | WebServer
+        if agent.web is None:
+            listener = ChannelListener(host, port, keys.tls, agent.expected_peer, agent.serve)
+        else:
+            listener = _web_server(config.listen, keys, agent.web, base)
         await listener.start()
         stack.push_async_callback(listener.stop)
         log_event(_LOG, logging.INFO, "node agent started", account_id=config.account_id, port=listener.port)
         await agent.run(listener)
+
+
+def _web_server(address: NetAddress, keys: NodeKeyFiles, exchanges: "WebSessions", base: "_Foundation") -> "WebServer":
+    """Version 2's endpoints, beside the pages that other machines may read."""
+    from sharekeeper.adapters.web_server import WebServer  # noqa: PLC0415
+
+    shown = {"tls_public_key": str(keys.tls.tls_key), "account_public_key": str(keys.account.signer_key)}
+    pages = {**public_pages(base.render), PUBLIC_DATA_PATH: public_data_page(shown)}
+    return WebServer(address.host, address.port, keys.tls, exchanges, base.clock, pages=pages)
 
 
 # --- both --------------------------------------------------------------------------------------------
@@ -215,7 +244,7 @@ class _Foundation:
         stack.callback(FileLock.take(config.state_dir / "lock", what="the state directory's lock").release)
         base = cls(config.near, kind)
         stack.push_async_callback(base.rpc.close)
-        server = await HealthServer.start(config.health_address, base._render)
+        server = await HealthServer.start(config.health_address, base.render)
         stack.push_async_callback(server.stop)
         base.network = await base._network()
         return base
@@ -226,7 +255,7 @@ class _Foundation:
             rpc=self.rpc, account_id=account_id, key=key, contract_id=self.rpc.contract_id, clock=self.clock
         )
 
-    def _render(self) -> Report:
+    def render(self) -> Report:
         return self.report()
 
     def _starting(self, reason: str) -> Report:

@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from sharekeeper.spec import (
     MAINNET_GENESIS_HASH,
     MAX_URL_BYTES,
     NODE_AGENT_PORT,
+    NODE_WEB_PORT,
     OLD_KEYSET_GRACE_SECONDS,
     TESTNET_GENESIS_HASH,
 )
@@ -32,6 +34,13 @@ CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 
 _GENESIS_OF: Final = {"mainnet": MAINNET_GENESIS_HASH, "testnet": TESTNET_GENESIS_HASH}
 _MAX_PORT: Final = 65535
+
+
+class Transfer(StrEnum):
+    """How key shares travel; both machines of an operator must say the same. Neither side ever falls back."""
+
+    P2P = "p2p"
+    WEB = "web"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +63,11 @@ class NearConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupServiceConfig:
-    """Everything the backup service is told. Durations in seconds."""
+    """Everything the backup service is told. Durations in seconds.
+
+    `node_web_url`: base url of the node's web endpoints behind a reverse proxy; None for the host of the
+    participant's url and `node_web_port`.
+    """
 
     account_id: AccountId
     keys_dir: Path
@@ -63,7 +76,10 @@ class BackupServiceConfig:
     state_dir: Path
     operator_recipient: str
     policy: HandOutPolicy
+    transfer: Transfer
     node_agent_port: int
+    node_web_port: int
+    node_web_url: str | None
     old_keyset_grace_seconds: float
     health_address: NetAddress
 
@@ -80,12 +96,13 @@ class SupervisorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAgentConfig:
-    """Everything the node agent is told."""
+    """Everything the node agent is told. `listen`: where the backup service is met, by the configured transfer."""
 
     account_id: AccountId
     keys_dir: Path
     near: NearConfig
     url: str
+    transfer: Transfer
     listen: NetAddress
     keyshares_dir: Path
     state_dir: Path
@@ -108,7 +125,10 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
         "state_dir": table.take("state_dir", root.path),
         "operator_recipient": table.take("operator_recipient", _recipient),
         "policy": policy,
+        "transfer": table.take("transfer", _transfer, default=Transfer.P2P),
         "node_agent_port": table.take("node_agent_port", _port, default=NODE_AGENT_PORT),
+        "node_web_port": table.take("node_web_port", _port, default=NODE_WEB_PORT),
+        "node_web_url": table.take("node_web_url", _base_url, default=None),
         "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", _seconds, default=OLD_KEYSET_GRACE_SECONDS),
         "health_address": table.take("health_address", _loopback),
     }
@@ -126,10 +146,16 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
     root = _open(path)
     common = _common(root)
     table = root.table("node_agent")
+    transfer = table.take("transfer", _transfer, default=Transfer.P2P)
+    listen, web_listen = (
+        table.take(name, _address, default=_REQUIRED if transfer is of else None)
+        for name, of in (("listen", Transfer.P2P), ("web_listen", Transfer.WEB))
+    )
     values = {
         **common,
         "url": table.take("url", _participant_url),
-        "listen": table.take("listen", _address),
+        "transfer": transfer,
+        "listen": web_listen if transfer is Transfer.WEB else listen,
         "keyshares_dir": table.take("keyshares_dir", root.path),
         "state_dir": table.take("state_dir", root.path),
         "health_address": table.take("health_address", _loopback),
@@ -204,6 +230,21 @@ def _participant_url(value: object) -> str:
     if len(text.encode()) > MAX_URL_BYTES:
         raise ValueError(f"must have at most {MAX_URL_BYTES} bytes")
     return text
+
+
+def _base_url(value: object) -> str:
+    text = _http_url(value).removesuffix("/")
+    parts = urlsplit(text)
+    if parts.path or parts.query or parts.fragment or parts.username:
+        raise ValueError('must be scheme, host and port alone, like "https://node.example": the path is signed')
+    return text
+
+
+def _transfer(value: object) -> Transfer:
+    try:
+        return Transfer(_text(value))
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(Transfer)}") from None
 
 
 def _address(value: object) -> NetAddress:

@@ -237,6 +237,82 @@ class ViewsDiffer(PeerFault):
     exit_status = 59
 
 
+class UnknownExchange(PeerFault):
+    """The node has no key of this exchange any more: it was used, replaced, or the node restarted; open a new one."""
+
+    code = "unknown_exchange"
+    exit_status = 60
+
+
+class RecordForged(PeerFault):
+    """The TLS key its owner is pinned to did not sign this record of an ephemeral key."""
+
+    code = "record_forged"
+    exit_status = 61
+    retryable = False
+
+
+class RecordForeign(PeerFault):
+    """An ephemeral key's record is of another account or role."""
+
+    code = "record_foreign"
+    exit_status = 62
+    retryable = False
+
+
+class RecordExpired(PeerFault):
+    """An ephemeral key's time was over before it was used."""
+
+    code = "record_expired"
+    exit_status = 63
+
+
+class RecordReplaced(PeerFault):
+    """The contract shows other records than this exchange was opened and answered with."""
+
+    code = "record_replaced"
+    exit_status = 64
+
+
+class PurposeDiffers(PeerFault):
+    """A key or a request of another purpose or recovery than this exchange has."""
+
+    code = "purpose_differs"
+    exit_status = 65
+    retryable = False
+
+
+class Reflected(PeerFault):
+    """The peer gave this side's own ephemeral key back."""
+
+    code = "reflected"
+    exit_status = 66
+    retryable = False
+
+
+class WeakKey(PeerFault):
+    """The peer's ephemeral key contributes nothing: the shared secret would be all zero."""
+
+    code = "weak_key"
+    exit_status = 67
+    retryable = False
+
+
+class Replayed(PeerFault):
+    """A request was seen before, or too long ago to tell."""
+
+    code = "replayed"
+    exit_status = 68
+
+
+class SealBroken(PeerFault):
+    """A sealed body does not open under this exchange's key and transcript."""
+
+    code = "seal_broken"
+    exit_status = 69
+    retryable = False
+
+
 # --- this host's: disk, processes (70-89) -------------------------------------------------------
 
 

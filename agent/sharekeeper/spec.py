@@ -9,7 +9,7 @@ SPEC_REVISION: Final = "2025-08"
 """The revision of the spec both sides must speak (near/mpc TEE.md of August 2025)."""
 
 WIRE_VERSION: Final = 1
-"""Version of the p2p wire format (docs/wire-format.md). Spec: "Version 1"."""
+"""Version of the p2p wire format and of the messages in it (docs/wire-format.md). Spec: "Version 1"."""
 
 # --- TLS (near/mpc interop, section 1) ---------------------------------------------------------
 TLS_SERVER_NAME: Final = "dummy"
@@ -45,6 +45,41 @@ MAX_SESSIONS: Final = 8
 
 MAX_PENDING_HANDSHAKES: Final = 32
 """Unauthenticated connections held at the same time; one more costs the oldest its place."""
+
+# --- Web endpoints and ephemeral keys (docs/wire-format.md; spec: "Version 2") ----------------
+WIRE_VERSION_WEB: Final = 2
+"""Version of the transfer over web endpoints."""
+
+SIGNATURE_TAG: Final = "sharekeeper-v2"
+"""The `tag` of every RFC 9421 signature of this protocol: no other protocol's signature is taken for one."""
+
+SHARES_BACKUP_PATH: Final = "/shares_backup"
+SHARES_RECOVER_PATH: Final = "/shares_recover"
+"""The node's endpoints (spec: "Version 2", "Node")."""
+
+PUBLIC_DATA_PATH: Final = "/public_data"
+"""Shows the node's account key and TLS key to its operator; proves nothing."""
+
+EXCHANGE_HEADER: Final = "sharekeeper-exchange"
+"""HTTP field of a request: the exchange's id."""
+
+NODE_WEB_PORT: Final = 8080
+"""TCP port of the node agent's web endpoints unless configured; the host comes from the participant's url."""
+
+MAX_CLOCK_SKEW_SECONDS: Final = 30.0
+"""A signature's `created` lies at most this far from the reader's clock, either way."""
+
+MAX_REMEMBERED_NONCES: Final = 1024
+"""Requests of the last two skew windows that are remembered; when full, further ones are refused."""
+
+EPHEMERAL_KEY_BLOCKS: Final = 150
+"""A record of an ephemeral key expires this many blocks past the block decided on (the contract allows 200)."""
+
+MAX_SEALED_BODY_BYTES: Final = MAX_SHARES_FRAME_BYTES + 40
+"""Largest HTTP body: a message, the nonce before it (24) and the tag after it (16)."""
+
+MAX_WEB_CONNECTIONS: Final = 128
+"""Connections to the web endpoints; one more costs one of the busiest address that has not asked its place."""
 
 # --- Identifiers ---------------------------------------------------------------------------------
 ACCOUNT_ID_MIN_BYTES: Final = 2

@@ -1,5 +1,6 @@
 """The call sequences, written once and run against every form of the contract (steps.py says how)."""
 
+from tests.contract.ephemeral_sequences import EPHEMERAL_SEQUENCES
 from tests.contract.steps import (
     BACKUP,
     BACKUP_TLS,
@@ -7,7 +8,6 @@ from tests.contract.steps import (
     NEW,
     NEW_TLS,
     OPERATOR,
-    PARTICIPANT_INFO_OF_ALICE,
     Call,
     Look,
     Sequence,
@@ -24,6 +24,7 @@ from tests.contract.steps import (
     register,
     shows,
     shows_account,
+    shows_info_of_alice,
     submit,
     submit_recovery,
     waive,
@@ -58,7 +59,7 @@ SEQUENCES = (
             Look(method="config", height=1, path=("recovery_timeout_blocks",), value=100),
             Look(method="state", args={"more": 1}, height=1, refusal="arguments has the unknown field 'more'"),
             init(2, refusal="init is possible only in NotInitialized and the contract is Running"),
-            shows(2, *PARTICIPANT_INFO_OF_ALICE, value=[ALICE, 0, info(node_tls(ALICE), url(ALICE))]),
+            shows_info_of_alice(2, info(node_tls(ALICE), url(ALICE))),
             register(10),
             submit_recovery(20, result={"recovery_id": 1}),
             shows(20, "Recovery", "recovery_id", value=1),
@@ -98,7 +99,7 @@ SEQUENCES = (
             conclude(33, signer=BACKUP, refusal="only the recovering node"),
             conclude(33, signer=node_signer(ALICE), refusal="only the recovering node"),
             conclude(34),
-            shows(34, *PARTICIPANT_INFO_OF_ALICE, value=[ALICE, 0, info(NEW_TLS)]),
+            shows_info_of_alice(34, info(NEW_TLS)),
             shows_account(34, "node", value=pair(NEW, NEW_TLS, "http://new.example:8090")),
             shows_account(34, "node_candidate", value=None),
             shows_account(34, "cooldown_until", value=1034),
@@ -232,7 +233,7 @@ SEQUENCES = (
             submit_recovery(1120, result={"recovery_id": 2}),
             confirm(1121, 2),
             conclude(1122, 2),
-            shows(1122, *PARTICIPANT_INFO_OF_ALICE, value=[ALICE, 0, info(NEW_TLS)]),
+            shows_info_of_alice(1122, info(NEW_TLS)),
         ),
     ),
     Sequence(
@@ -405,7 +406,7 @@ SEQUENCES = (
                 address=url(ALICE),
                 refusal="the access key is that of an unrecorded access key",
             ),
-            shows(11, *PARTICIPANT_INFO_OF_ALICE, value=[ALICE, 0, info(node_tls(ALICE), url(ALICE))]),
+            shows_info_of_alice(11, info(node_tls(ALICE), url(ALICE))),
         ),
     ),
     Sequence(
@@ -413,14 +414,10 @@ SEQUENCES = (
         steps=(
             init(),
             change_url(10, "https://moved.example:9000/mpc"),
-            shows(
-                10,
-                *PARTICIPANT_INFO_OF_ALICE,
-                value=[ALICE, 0, info(node_tls(ALICE), "https://moved.example:9000/mpc")],
-            ),
+            shows_info_of_alice(10, info(node_tls(ALICE), "https://moved.example:9000/mpc")),
             change_url(11, "https://moved.example:9000/mpc"),
             change_url(12, "http://operator.example", signer=OPERATOR),
-            shows(12, *PARTICIPANT_INFO_OF_ALICE, value=[ALICE, 0, info(node_tls(ALICE), "http://operator.example")]),
+            shows_info_of_alice(12, info(node_tls(ALICE), "http://operator.example")),
             shows_account(12, "node", value=pair(node_signer(ALICE), node_tls(ALICE), "http://operator.example")),
             register(12),
             change_url(12, "http://x.example", signer=BACKUP, refusal="that of the backup service in force"),
@@ -496,4 +493,5 @@ SEQUENCES = (
             shows(1100, "Recovery", "shares_confirmed", value=False),
         ),
     ),
+    *EPHEMERAL_SEQUENCES,
 )

@@ -177,12 +177,25 @@ def answer(height: int, request_id: int = 1, *, caller: str = BOB, given: str = 
     return Call(method="respond", caller=caller, signer=f"{caller} responder", args=args, height=height, **expected)
 
 
+def publish(height: int, record: Any, *, caller: str = ALICE, signer: str = BACKUP, **expected: Any) -> Call:
+    args = {"record": record}
+    return Call(method="submit_ephemeral_key", caller=caller, signer=signer, args=args, height=height, **expected)
+
+
+def shows_keys(height: int, *path: str, value: Any, account: str = ALICE) -> Look:
+    return Look(method="ephemeral_keys", args={"account_id": account}, height=height, path=path, value=value)
+
+
 def shows(height: int, *path: str | int, value: Any) -> Look:
     return Look(method="state", height=height, path=path, value=value)
 
 
 def shows_account(height: int, *path: str | int, value: Any, account: str = ALICE) -> Look:
     return Look(method="participant_info", args={"account_id": account}, height=height, path=path, value=value)
+
+
+def shows_info_of_alice(height: int, value: dict[str, str]) -> Look:
+    return shows(height, "Running", "parameters", "participants", "participants", 0, value=[ALICE, 0, value])
 
 
 def is_running(height: int) -> Look:
@@ -193,5 +206,4 @@ def pair(signer: str, tls: str, address: str) -> dict[str, str]:
     return {"url": address, "tls_public_key": key(tls), "signer_account_pk": key(signer)}
 
 
-PARTICIPANT_INFO_OF_ALICE = ("Running", "parameters", "participants", "participants", 0)
 IN_RECOVERY = (init(), register(10), submit_recovery(20, result={"recovery_id": 1}))

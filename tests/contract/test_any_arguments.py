@@ -44,7 +44,7 @@ def spoiled(draw: st.DrawFn, value: Any) -> Any:
 
 def is_refused_or_json(store: DictStore, state: str, method: str, args: Any) -> None:
     height = PREPARED[state][1]
-    step = valid_call(method, height)
+    step = valid_call(method, height, state)
     caller = chain(store, caller=step.caller, signer=step.signer, height=height)
     refusal = refusal_of(lambda: json.dumps(execute(caller, method, args), allow_nan=False))
     assert refusal.isascii()
@@ -55,7 +55,7 @@ def is_refused_or_json(store: DictStore, state: str, method: str, args: Any) -> 
 @given(data=st.data())
 def test_a_call_ends_in_a_result_or_a_refusal(method: str, data: st.DataObject) -> None:
     state = data.draw(st.sampled_from(sorted(PREPARED_STORES)))
-    valid = valid_call(method, PREPARED[state][1]).args
+    valid = valid_call(method, PREPARED[state][1], state).args
     args = data.draw(JSON | spoiled(valid))
     is_refused_or_json(copy.deepcopy(PREPARED_STORES[state]), state, method, args)
 

@@ -13,6 +13,7 @@ from tests.contract.world import (
     CAROL,
     ERIN,
     MALLORY,
+    ephemeral_record,
     info,
     init_arguments,
     key,
@@ -67,6 +68,11 @@ def attacks() -> Iterator[tuple[str, Any]]:
         yield "cancel_recovery", {"recovery_id": recovery_id}
     for account in (ALICE, BOB, CAROL, ERIN):
         yield "waive_recovery_cooldown", {"account_id": account}
+    for recovery_id in (None, 1, 2):
+        opening = ephemeral_record(expires_on=HEIGHT + 1, recovery_id=recovery_id, tls=THIEF)
+        yield "submit_ephemeral_key", {"record": opening}
+        answering = ephemeral_record(expires_on=HEIGHT + 1, recovery_id=recovery_id, answers=opening, tls=THIEF)
+        yield "submit_ephemeral_key", {"record": answering}
     yield "sign", sign_arguments()
     yield "respond", {"request_id": 1, "signature": signature()}
 

@@ -177,6 +177,7 @@ def test_views_of_a_contract_not_initialised() -> None:
     assert look(store, "backup_services") == {}
     assert look(store, "open_signature_requests") == []
     assert look(store, "signature_request", request_id=1) is None
+    assert look(store, "ephemeral_keys", account_id=ALICE) == {"backup_service": None, "node": None}
     assert look(store, "participant_info", account_id=ALICE) == {
         "account_id": ALICE,
         "is_participant": False,
@@ -196,6 +197,7 @@ def test_config_shows_defaults_where_init_gave_none() -> None:
         "recovery_timeout_blocks": 6000,
         "recovery_cooldown_blocks": 60000,
         "request_timeout_blocks": 200,
+        "ephemeral_key_max_blocks": 200,
         "max_url_bytes": 256,
         "max_prospective_accounts": 100,
     }

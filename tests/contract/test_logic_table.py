@@ -8,7 +8,7 @@ from contract.recovery import CANCEL_VOTE
 from tests.contract import steps
 from tests.contract.layers import SourceLayer
 from tests.contract.steps import OPERATOR, RefusedError, take
-from tests.contract.world import ALICE, BOB, node_signer, node_tls, url
+from tests.contract.world import ALICE, BOB, ephemeral_record, node_signer, node_tls, url
 
 # Alice has a backup service; Bob's recovery was cancelled, so he has a cooldown to waive; request 1 is open.
 RUN_IN = (
@@ -27,8 +27,9 @@ PREPARED = {
 }
 
 
-def valid_call(event: str, height: int) -> steps.Call:
-    """A call that takes the row of `event` wherever there is one."""
+def valid_call(event: str, height: int, state: str = RUNNING) -> steps.Call:
+    """A call that takes the row of `event` in `state`, if there is one."""
+    recovery_id = 2 if state == RECOVERY else None
     calls = {
         "init": steps.init(height),
         "submit_participant_info": steps.submit(
@@ -45,6 +46,9 @@ def valid_call(event: str, height: int) -> steps.Call:
         CANCEL_VOTE: steps.cancel(height, 2, caller=BOB, signer=node_signer(BOB)),
         "expire_recovery": steps.expire(height, 2),
         "waive_recovery_cooldown": steps.waive(height, caller=BOB, account=BOB),
+        "submit_ephemeral_key": steps.publish(
+            height, ephemeral_record(expires_on=height + 50, recovery_id=recovery_id)
+        ),
         "sign": steps.ask(height),
         "respond": steps.answer(height),
     }
@@ -74,7 +78,7 @@ def prepare(layer: SourceLayer, state: str) -> int:
 @pytest.mark.parametrize(("state", "event"), TRANSITIONS, ids=lambda part: part)
 def test_every_row_of_the_table_leads_where_it_says(source: SourceLayer, state: str, event: str) -> None:
     height = prepare(source, state)
-    take(source, valid_call(event, height))
+    take(source, valid_call(event, height, state))
     assert state_of(source, height) == TRANSITIONS[(state, event)]
 
 

@@ -10,7 +10,17 @@ from sharekeeper_devnet.runtime import TERA, check_code
 from tests.contract import steps
 from tests.contract.layers import WASM, WasmLayer
 from tests.contract.steps import take
-from tests.contract.world import ALICE, CONTRACT, info, init_arguments, key, node_signer, node_tls, url
+from tests.contract.world import (
+    ALICE,
+    CONTRACT,
+    ephemeral_record,
+    info,
+    init_arguments,
+    key,
+    node_signer,
+    node_tls,
+    url,
+)
 
 MOST_TERA_OF_A_CALL = 6
 
@@ -59,11 +69,16 @@ def gas_by_method(size: int) -> dict[str, float]:
     layer = WasmLayer()
     layer.call(caller=CONTRACT, signer="contract", method="init", args=network(size), height=1)
     voter = "node-0.test.near"
+    opening = ephemeral_record(expires_on=70, recovery_id=1)
+    answering = ephemeral_record(expires_on=70, recovery_id=1, answers=opening, tls=steps.NEW_TLS)
     calls = (
         steps.register(10),
         steps.submit(10, caller=ALICE, signer=node_signer(ALICE), tls=node_tls(ALICE), address=url(ALICE)),
         steps.change_url(10, "https://moved.example"),
         steps.submit_recovery(20),
+        steps.publish(20, opening),
+        steps.publish(20, answering, signer=steps.NEW),
+        steps.Look(method="ephemeral_keys", args={"account_id": ALICE}, height=20),
         steps.cancel(21, caller=voter, signer=node_signer(voter)),
         steps.confirm(22),
         steps.Look(method="state", height=22),

@@ -21,6 +21,7 @@ CONFIG = {
     "recovery_timeout_blocks": 100,
     "recovery_cooldown_blocks": 1000,
     "request_timeout_blocks": 20,
+    "ephemeral_key_max_blocks": 50,
     "max_prospective_accounts": 2,
 }
 EPOCH = 5
@@ -130,3 +131,43 @@ def sign_arguments(domain_id: int = FROST_DOMAIN, payload: bytes = PAYLOAD) -> d
 
 def signature(payload: bytes = PAYLOAD) -> str:
     return network_secret().sign(payload).hex()
+
+
+def x25519_key(name: str) -> str:
+    """A text in the form of an X25519 public key; the contract does no arithmetic with it."""
+    return "x25519:" + base58.b58encode(hashlib.sha256(name.encode()).digest()).decode()
+
+
+def exchange_id(name: str) -> str:
+    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+
+
+def ephemeral_record(
+    *,
+    exchange: str = "exchange",
+    expires_on: int,
+    recovery_id: int | None = None,
+    answers: dict | None = None,
+    public_key: str = "",
+    tls: str = "alice backup TLS key",
+) -> dict:
+    """Alice's record under the network ("dev", "GENESIS", CONTRACT): an opening one, or the node's that answers one.
+
+    Hash and signature are those of docs/contract.md, computed here by a second implementation.
+    """
+    role = "node" if answers else "backup-service"
+    purpose = "backup" if recovery_id is None else "recovery"
+    record = {
+        "exchange_id": exchange_id(exchange),
+        "purpose": purpose,
+        "role": role,
+        "recovery_id": recovery_id,
+        "public_key": x25519_key(public_key or f"{role}, {exchange}"),
+        "expires_on": expires_on,
+        "answers": answers["hash"] if answers else None,
+    }
+    named = ("role", "purpose", "recovery_id", "exchange_id", "public_key", "expires_on", "answers")
+    values = ["-" if record[name] is None else str(record[name]) for name in named]
+    lines = ["sharekeeper-ephemeral-v1", "dev", "GENESIS", CONTRACT, ALICE, *values]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    return record | {"hash": hashlib.sha256(text).hexdigest(), "signature": private_key(tls).sign(text).hex()}

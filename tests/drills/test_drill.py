@@ -21,12 +21,12 @@ OPERATORS = ("alice", "bob", "carol")
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def drilled(tmp_path_factory):
-    """A run directory after one whole drill, and what the drill printed."""
+@pytest.fixture(scope="module", params=["p2p", "web"])
+def drilled(request, tmp_path_factory):
+    """A run directory after one whole drill over that transfer, and what the drill printed."""
     run = tmp_path_factory.mktemp("drill") / "run"
     result = subprocess.run(
-        [sys.executable, "-m", "sharekeeper_devnet.drill"],
+        [sys.executable, "-m", "sharekeeper_devnet.drill", "-e", f"localnet_transfer={request.param}"],
         env={**os.environ, "SHAREKEEPER_RUN": str(run)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -25,8 +25,10 @@ from sharekeeper.errors import (
     UnknownAccount,
     WrongNetwork,
 )
+from sharekeeper.protocol.contract_json import decode_ephemeral_keys
 from sharekeeper.spec import MAX_RPC_ANSWER_BYTES
 from tests.unit.test_contract_json import ACCOUNT, MAINNET
+from tests.unit.test_ephemeral import ANSWER, OPENING, as_shown
 
 Answer = Callable[[web.Request, dict], Awaitable[web.StreamResponse] | object]
 CONTRACT = AccountId("mpc.test.near")
@@ -342,6 +344,22 @@ async def test_an_account_record_without_a_field_is_an_invalid_answer():
     async with endpoint(viewed({"account_id": "a.near"})) as (url, _), rpc(url) as chain:
         with pytest.raises(ChainAnswerInvalid, match="is_participant"):
             await chain.account(AccountId("a.near"), AT)
+
+
+async def test_both_ephemeral_keys_are_read_at_the_block_asked_for():
+    shown = {"backup_service": as_shown(OPENING), "node": as_shown(ANSWER)}
+    async with endpoint(viewed(shown)) as (url, calls), rpc(url) as chain:
+        keys = await chain.ephemeral_keys(OPENING.account_id, AT)
+    assert keys == decode_ephemeral_keys(shown)
+    params = calls[0]["params"]
+    assert (params["method_name"], params["block_id"]) == ("ephemeral_keys", HASH)
+    assert json.loads(base64.b64decode(params["args_base64"])) == {"account_id": OPENING.account_id}
+
+
+async def test_an_ephemeral_key_that_cannot_be_read_is_an_invalid_answer():
+    async with endpoint(viewed({"backup_service": {}, "node": None})) as (url, _), rpc(url) as chain:
+        with pytest.raises(ChainAnswerInvalid, match=r"view ephemeral_keys of mpc\.test\.near: field 'signature'"):
+            await chain.ephemeral_keys(OPENING.account_id, AT)
 
 
 async def test_a_block_that_was_garbage_collected_means_decide_again():

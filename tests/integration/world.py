@@ -31,7 +31,7 @@ from sharekeeper.adapters.transactions import NearCaller, add_key, deploy_contra
 from sharekeeper.config import load_backup_service, load_node_agent
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.backup import Approval
-from sharekeeper.domain.identity import AccountId, Role
+from sharekeeper.domain.identity import AccountId, NetworkId, Role
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import (
@@ -122,6 +122,7 @@ class Operator:
     port: int
     rpc_url: str
     policy: str = "automatic"
+    transfer: str = "p2p"
     grace_seconds: float = 3600
     owner: KeyPair = field(default_factory=lambda: KeyPair.generate(secrets.token_bytes(32)))
     daemons: dict[str, Daemon] = field(default_factory=dict)
@@ -152,7 +153,8 @@ contract_id = "{CONTRACT}"
             config = f"""{self.near()}
 [node_agent]
 url = "{self.url(machine)}"
-listen = "{self.host(machine)}:{self.port}"
+transfer = "{self.transfer}"
+{"web_listen" if self.transfer == "web" else "listen"} = "{self.host(machine)}:{self.port}"
 keyshares_dir = "keyshares"
 state_dir = "state"
 health_address = "127.0.0.1:{health_port}"
@@ -174,7 +176,8 @@ vault_dir = "vault"
 state_dir = "state"
 operator_recipient = "{self.offline.to_public()}"
 policy = "{self.policy}"
-node_agent_port = {self.port}
+transfer = "{self.transfer}"
+{"node_web_port" if self.transfer == "web" else "node_agent_port"} = {self.port}
 old_keyset_grace_seconds = {self.grace_seconds}
 health_address = "127.0.0.1:{health_port}"
 """
@@ -194,6 +197,7 @@ class World:
     def __init__(self, chain: DevChain, rpc: NearRpc, owner: KeyPair, operators: dict[str, Operator]) -> None:
         self.chain, self.rpc, self.owner, self.operators = chain, rpc, owner, operators
         self.dealt: Deal
+        self.network: NetworkId
 
     def __getitem__(self, name: str) -> Operator:
         return self.operators[name]
@@ -323,6 +327,7 @@ async def world(
         for operator in operators.values():
             operator.rpc_url = chain.rpc_url
         network = World(chain, rpc, owner, operators)
+        network.network = await rpc.network()
         network.dealt = deal(
             epoch_id=epoch_id,
             domains=domains,

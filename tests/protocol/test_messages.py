@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest, Sha256Hex
+from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.errors import PolicyRefused, ProtocolViolation, SharekeeperError
 from sharekeeper.protocol.codec import canonical_json
 from sharekeeper.protocol.messages import (
     Exchange,
     Hello,
     KeyShares,
-    Purpose,
     Receipt,
     Refusal,
     decode_hello,

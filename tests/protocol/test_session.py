@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.keyset import Curve, Sha256Hex
-from sharekeeper.domain.keyshare import ORDER, SharesMismatch
+from sharekeeper.domain.keyshare import ORDER, Purpose, SharesMismatch
 from sharekeeper.errors import (
     NoBackup,
     PeerRefused,
@@ -22,7 +22,6 @@ from sharekeeper.errors import (
 from sharekeeper.protocol.messages import (
     Hello,
     KeyShares,
-    Purpose,
     Receipt,
     Refusal,
     decode_message,

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from sharekeeper.domain.ephemeral import EphemeralKeys
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
 from sharekeeper.errors import SharekeeperError
@@ -39,6 +40,7 @@ class SimulatedChain(ChainReader):
         self.height, self.age_seconds = 1000, 0.0
         self.fault: SharekeeperError | None = None
         self.heads = self.states = self.accounts = 0
+        self.ephemeral = EphemeralKeys(backup_service=None, node=None)
 
     async def network(self):
         return NETWORK
@@ -57,6 +59,9 @@ class SimulatedChain(ChainReader):
     async def account(self, account_id: AccountId, at):
         self.accounts += 1
         return self.record
+
+    async def ephemeral_keys(self, account_id: AccountId, at):
+        return self.ephemeral
 
 
 class RecordingCaller(ContractCaller):

@@ -1,6 +1,6 @@
 import pytest
 
-from sharekeeper.config import NetAddress, load_backup_service, load_node_agent
+from sharekeeper.config import NetAddress, Transfer, load_backup_service, load_node_agent
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.protocol.policy import HandOutPolicy
 from sharekeeper.spec import MAINNET_GENESIS_HASH, NODE_AGENT_PORT, OLD_KEYSET_GRACE_SECONDS, TESTNET_GENESIS_HASH
@@ -197,3 +197,53 @@ def test_a_file_that_is_not_toml_says_so(tmp_path, content):
 def test_a_file_that_is_not_there_says_so(tmp_path):
     with pytest.raises(ConfigInvalid, match="cannot be read: No such file"):
         load_backup_service(tmp_path / "none.toml")
+
+
+# --- the transfer -------------------------------------------------------------------------------
+
+
+WEB_NODE = NODE_AGENT.replace('listen = "127.90.0.11:8079"', 'transfer = "web"\nweb_listen = "127.90.0.11:8080"')
+
+
+def test_version_1_is_spoken_unless_the_configuration_says_web(tmp_path):
+    assert load_backup_service(write(tmp_path, NEAR + BACKUP_SERVICE)).transfer is Transfer.P2P
+    assert load_node_agent(write(tmp_path, NEAR + NODE_AGENT)).transfer is Transfer.P2P
+
+
+def test_version_2_has_its_own_address_and_port(tmp_path):
+    node = load_node_agent(write(tmp_path, NEAR + WEB_NODE))
+    assert (node.transfer, node.listen) == (Transfer.WEB, NetAddress(host="127.90.0.11", port=8080))
+    service = load_backup_service(write(tmp_path, NEAR + BACKUP_SERVICE + 'transfer = "web"\nnode_web_port = 9000\n'))
+    assert (service.transfer, service.node_web_port, service.node_web_url) == (Transfer.WEB, 9000, None)
+
+
+def test_both_addresses_may_be_written_and_the_transfer_chooses(tmp_path):
+    both = WEB_NODE.replace("transfer", 'listen = "127.90.0.11:8079"\ntransfer')
+    assert load_node_agent(write(tmp_path, NEAR + both)).listen.port == 8080
+    assert load_node_agent(write(tmp_path, NEAR + both.replace('"web"', '"p2p"'))).listen.port == 8079
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake"),
+    [
+        (('transfer = "web"', ""), "node_agent.listen: is missing"),
+        (('web_listen = "127.90.0.11:8080"', ""), "node_agent.web_listen: is missing"),
+        (('"web"', '"tls"'), "node_agent.transfer: must be one of p2p, web"),
+        (("web_listen", "weblisten"), "did you mean 'web_listen'?"),
+    ],
+)
+def test_a_node_agent_without_the_address_of_its_transfer_does_not_start(tmp_path, change, mistake):
+    assert mistake in mistakes(load_node_agent, tmp_path, NEAR + WEB_NODE.replace(*change))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://node.example/mpc", "https://node.example?x=1", "https://me@node.example", "node.example:80"]
+)
+def test_the_url_of_the_nodes_endpoints_is_scheme_host_and_port_alone(tmp_path, url):
+    told = mistakes(load_backup_service, tmp_path, NEAR + BACKUP_SERVICE + f'node_web_url = "{url}"\n')
+    assert "backup_service.node_web_url: must be" in told
+
+
+def test_a_url_of_the_nodes_endpoints_loses_its_last_slash(tmp_path):
+    text = NEAR + BACKUP_SERVICE + 'node_web_url = "https://node.example:8443/"\n'
+    assert load_backup_service(write(tmp_path, text)).node_web_url == "https://node.example:8443"

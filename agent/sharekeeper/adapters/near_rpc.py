@@ -5,14 +5,15 @@ Every view names the block it is read at, so that all reads of one decision agre
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import base58
 
 from sharekeeper.adapters.json_rpc import JsonRpc, RpcRefused
+from sharekeeper.domain.ephemeral import EphemeralKeys
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
 from sharekeeper.errors import (
@@ -25,9 +26,10 @@ from sharekeeper.errors import (
 )
 from sharekeeper.ports import ChainReader, Clock
 from sharekeeper.protocol.codec import DecodeError, array, field, integer, parse_json, text
-from sharekeeper.protocol.contract_json import decode_account, decode_state
+from sharekeeper.protocol.contract_json import decode_account, decode_ephemeral_keys, decode_state
 from sharekeeper.spec import MAX_BLOCK_AGE_SECONDS, RPC_TIMEOUT_SECONDS
 
+_T = TypeVar("_T")
 _HASH_BYTES: Final = 32
 _NANOSECONDS: Final = 10**9
 _NO_CODE: Final = "NO_CONTRACT_CODE"
@@ -138,19 +140,22 @@ class NearRpc(ChainReader):
 
     async def protocol_state(self, at: BlockRef) -> ProtocolState:
         """View `state` at that block. One request."""
-        value = await self.view("state", {}, at)
-        try:
-            return decode_state(value)
-        except DecodeError as error:
-            raise ChainAnswerInvalid(f"view state of {self.contract_id}: {error}") from None
+        return await self._decoded("state", {}, at, decode_state)
 
     async def account(self, account_id: AccountId, at: BlockRef) -> AccountRecord:
         """View `participant_info` of the account at that block. One request."""
-        value = await self.view("participant_info", {"account_id": account_id}, at)
+        return await self._decoded("participant_info", {"account_id": account_id}, at, decode_account)
+
+    async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralKeys:
+        """View `ephemeral_keys` of the account at that block, unverified. One request."""
+        return await self._decoded("ephemeral_keys", {"account_id": account_id}, at, decode_ephemeral_keys)
+
+    async def _decoded(self, method: str, args: Mapping[str, Any], at: BlockRef, decode: Callable[[object], _T]) -> _T:
+        value = await self.view(method, args, at)
         try:
-            return decode_account(value)
+            return decode(value)
         except DecodeError as error:
-            raise ChainAnswerInvalid(f"view participant_info of {self.contract_id}: {error}") from None
+            raise ChainAnswerInvalid(f"view {method} of {self.contract_id}: {error}") from None
 
     async def view(self, method: str, args: Mapping[str, Any], at: BlockRef | None) -> Any:  # noqa: ANN401  # JSON
         """The JSON result of a view of the contract at that block (None: the newest final one). One request.

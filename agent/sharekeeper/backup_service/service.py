@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sharekeeper.backup_service.exchanges import Exchanges
+from sharekeeper.backup_service.web_exchanges import WebExchanges, WebPorts
 from sharekeeper.domain.backup import Approval, StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery
@@ -89,6 +90,8 @@ class BackupServicePorts:
     memory: Memory
     connect: Connect
     clock: Clock
+    web: WebPorts | None = None
+    """Not None: version 2 is spoken, and `connect` is never used."""
 
 
 class BackupService:
@@ -98,16 +101,9 @@ class BackupService:
         self.settings: Final = settings
         self._ports = ports
         self._clock = ports.clock
-        self._exchanges = Exchanges(
-            account_id=settings.account_id,
-            network=settings.network,
-            tls_key=settings.own.tls_public_key,
-            vault=ports.vault,
-            connect=ports.connect,
-            node_agent_port=settings.node_agent_port,
-        )
         self.watch: Final = ChainWatch(ports.chain, ports.clock, floor=ports.memory.floor_height)
         self.faults: Final = Faults(ports.clock)
+        self._exchanges = self._web_exchanges(ports.web) if ports.web else self._channel_exchanges()
         self._worker = Worker(self._perform)
         self._backoff = Backoff(ports.clock)
         self._registered_in: ProtocolState | None = None
@@ -121,6 +117,30 @@ class BackupService:
         """What was decided last."""
         self.exchanges_total: dict[tuple[str, str], int] = {}
         """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
+
+    def _channel_exchanges(self) -> Exchanges:
+        """Version 1."""
+        return Exchanges(
+            account_id=self.settings.account_id,
+            network=self.settings.network,
+            tls_key=self.settings.own.tls_public_key,
+            vault=self._ports.vault,
+            connect=self._ports.connect,
+            node_agent_port=self.settings.node_agent_port,
+        )
+
+    def _web_exchanges(self, web: WebPorts) -> WebExchanges:
+        """Version 2."""
+        return WebExchanges(
+            account_id=self.settings.account_id,
+            network=self.settings.network,
+            vault=self._ports.vault,
+            chain=self._ports.chain,
+            caller=self._ports.caller,
+            watch=self.watch,
+            clock=self._clock,
+            ports=web,
+        )
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -164,6 +184,7 @@ class BackupService:
             holdings=holdings,
             now_ns=self._clock.wall_ns(),
             grace_seconds=self.settings.grace_seconds,
+            ephemeral_keys=self._ports.web is not None,
         )
 
     async def _decide_onboarding(self, view: View) -> BackupServiceOnboarding:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import base58
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from sharekeeper.domain.identity import SignerKey, TlsKey
+from sharekeeper.domain.identity import Ed25519Key, SignerKey, TlsKey
 from sharekeeper.secret import Secret
 
 SEED_BYTES: Final = 32
@@ -69,6 +70,15 @@ class KeyPair:
 
     def _private(self) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(self.seed.reveal())
+
+
+def signed_by(key: Ed25519Key, signature: bytes, message: bytes) -> bool:
+    """True if `signature` is an Ed25519 signature (RFC 8032) of `message` by the owner of `key`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _decode(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """Key shares: one operator's private part of each domain's key (near/mpc interop, section 3.1)."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Literal
 
 from sharekeeper.domain.keyset import Curve, KeyEventId, Keyset
@@ -21,6 +22,13 @@ BYTE_ORDER: Final[dict[Curve, Literal["big", "little"]]] = {
     Curve.BLS12381: "little",
 }
 """Byte order of a private share."""
+
+
+class Purpose(StrEnum):
+    """Why shares travel: from node to backup service, or back."""
+
+    BACKUP = "backup"
+    RECOVERY = "recovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

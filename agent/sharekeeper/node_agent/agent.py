@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import AccountRecord, NodeKeys, ParticipantInfo, ProtocolState, running_part
 from sharekeeper.errors import PeerFault, SharekeeperError, ShareStoreCorrupt
 from sharekeeper.node_agent.sessions import Sessions
+from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
 from sharekeeper.protocol.onboarding import (
@@ -43,6 +45,10 @@ from sharekeeper.protocol.recovery_protocol import (
 from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
 
 _LOG: Final = logging.getLogger(__name__)
+_WEB_LOOKS_PER_BLOCK: Final = 2
+"""By version 2 a new block is looked for twice in its time: the backup service waits for the answer to its record."""
+DURABLE: Final = "durable"
+"""How an exchange that succeeded is counted."""
 _LOOK_AGAIN_SECONDS: Final = 15.0
 """Held shares are read again, and the node is started or stopped again, at least this often."""
 
@@ -76,10 +82,15 @@ class NodeAgentPorts:
     supervisor: NodeSupervisor
     memory: Memory
     clock: Clock
+    web_identity: KeyPair | None = None
+    """The own TLS key where version 2 is spoken; then `serve` is never called."""
 
 
 class NodeAgent:
-    """One machine's node agent. `run` until cancelled; the listener asks `expected_peer` and calls `serve`."""
+    """One machine's node agent. `run` until cancelled.
+
+    The listener asks `expected_peer` and calls `serve` (version 1), or asks `web` (version 2).
+    """
 
     def __init__(self, settings: NodeAgentSettings, ports: NodeAgentPorts) -> None:
         self.settings: Final = settings
@@ -96,6 +107,9 @@ class NodeAgent:
             memory=ports.memory,
             look=self.watch.look,
         )
+        self.web: Final = None if ports.web_identity is None else self._web_sessions(ports.web_identity)
+        """Version 2, or None where version 1 is spoken."""
+        self._looks_per_block = 1 if self.web is None else _WEB_LOOKS_PER_BLOCK
         self._caller = Worker(self._perform)
         self._call_backoff = Backoff(ports.clock)
         self._supervision = Worker(self._supervise)
@@ -114,6 +128,20 @@ class NodeAgent:
         self.exchanges_total: dict[tuple[str, str], int] = {}
         """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
 
+    def _web_sessions(self, identity: KeyPair) -> WebSessions:
+        ports = WebSessionPorts(
+            chain=self._ports.chain,
+            caller=self._ports.caller,
+            clock=self._clock,
+            watch=self.watch,
+            faults=self.faults,
+            tls=identity,
+            expected_peer=self.expected_peer,
+            account=self._account,
+            ended=self._count,
+        )
+        return WebSessions(self._sessions, ports)
+
     # --- the loop -------------------------------------------------------------------------------
 
     async def run(self, listener: Listener) -> None:
@@ -121,10 +149,12 @@ class NodeAgent:
         try:
             while True:
                 await self.turn(listener)
-                await self._caller.wait(self._clock, self.watch.pause_seconds)
+                await self._caller.wait(self._clock, self.watch.pause_seconds / self._looks_per_block)
         finally:
             await self._caller.stop()
             await self._supervision.stop()
+            if self.web is not None:
+                await self.web.stop()
 
     async def turn(self, listener: Listener) -> None:
         """One look at the chain and everything that follows from it; one duty's fault does not hold up another."""
@@ -139,8 +169,11 @@ class NodeAgent:
             await self._settle_staged(view)
         await self._decide_run(view)
         with self._duty("pins"):
-            if self._open_sessions:
+            if self._open_sessions or self.web is not None:
                 await listener.enforce_pins()
+        if self.web is not None:
+            with self._duty("ephemeral keys"):
+                await self.web.turn(view, held=self.holds_shares)
         with self._duty("account"):
             await self._follow_call(view)
 
@@ -361,9 +394,7 @@ class NodeAgent:
         purpose = "unknown"
         try:
             purpose = (await self._sessions.serve(channel)).value
-            result = "durable"
-            log_event(_LOG, logging.INFO, f"{purpose} exchange complete")
-            self.faults.clear("exchange")
+            result = DURABLE
         except SharekeeperError as error:
             result = error.code
             if not isinstance(error, PeerFault):
@@ -371,8 +402,14 @@ class NodeAgent:
             raise
         finally:
             self._open_sessions -= 1
-            key = (purpose, result)
-            self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1
+            self._count(purpose, result)
+
+    def _count(self, purpose: str, result: str) -> None:
+        """An exchange ended: `durable`, or the code of its fault."""
+        if result == DURABLE:
+            log_event(_LOG, logging.INFO, f"{purpose} exchange complete")
+            self.faults.clear("exchange")
+        self.exchanges_total[purpose, result] = self.exchanges_total.get((purpose, result), 0) + 1
 
 
 def _info_args(info: ParticipantInfo) -> dict[str, str]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.keyshare import KeyShare, Purpose
 from sharekeeper.domain.protocol_state import Recovery, running_part
 from sharekeeper.errors import PeerFault, PeerRefused, SharekeeperError, ViewsDiffer
 from sharekeeper.exchange import receive, take, tell
 from sharekeeper.ports import Channel, KeyShareStore
-from sharekeeper.protocol.messages import Hello, KeyShares, Purpose, Receipt, Refusal, decode_hello, encode_message
+from sharekeeper.protocol.messages import Hello, KeyShares, Receipt, Refusal, decode_hello, encode_message
 from sharekeeper.protocol.recovery_protocol import names, recovers
 from sharekeeper.protocol.session import BackupServer, RecoveryServer
 from sharekeeper.reconcile import Memory, View, uninterrupted
@@ -47,13 +48,13 @@ class Sessions:
         except PeerRefused:
             raise
         except SharekeeperError as fault:
-            await tell(channel, encode_message(Refusal.of(_public(fault))))
+            await tell(channel, encode_message(Refusal.of(public(fault))))
             raise
         return purpose
 
     async def _serve_backup(self, channel: Channel, hello: bytes) -> None:
         """Spec: "Backup", step 3: exactly the shares of the keyset in force, to the registered backup service."""
-        keyset = await self._keyset_in_force()
+        keyset = await self.keyset_in_force()
         session = BackupServer(
             account_id=self.account_id,
             network=self.network,
@@ -62,16 +63,26 @@ class Sessions:
             backup_service_tls_key=channel.peer,
         )
         await take(channel, session, Hello, hello)
-        shares = await self.store.read(keyset)
-        if shares is None:
-            raise ViewsDiffer(f"the node does not hold the shares of epoch {keyset.epoch_id} yet; try again")
+        shares = await self.shares_of(keyset)
         await channel.send_frame(session.send_hello())
         await channel.send_frame(session.send_shares(shares))
         del shares
         await receive(channel, session, Receipt)
 
-    async def _keyset_in_force(self) -> Keyset:
-        """The keyset of the Running part at the newest final block, whose participant is this machine."""
+    async def shares_of(self, keyset: Keyset) -> tuple[KeyShare, ...]:
+        """The shares of that keyset. Raises `ViewsDiffer` if they are not on disk yet, `HostFault`."""
+        shares = await self.store.read(keyset)
+        if shares is None:
+            raise ViewsDiffer(f"the node does not hold the shares of epoch {keyset.epoch_id} yet; try again")
+        return shares
+
+    async def keyset_in_force(self) -> Keyset:
+        """The keyset in force at the newest final block, whose participant is this machine.
+
+        Raises:
+            ViewsDiffer: another machine is that participant's node.
+            ChainFault: there is no fresh view.
+        """
         view = await self.look()
         running = running_part(view.state)
         if running is None or not names(running, self.account_id, self.tls_key):
@@ -85,7 +96,7 @@ class Sessions:
         recovery and keyset. 3. The shares are those of that keyset. 4. The recovery still lasts.
         5. Durable. 6. Receipt.
         """
-        recovery = _own_recovery(await self.look(), self)  # 1
+        recovery = await self.own_recovery()  # 1
         session = RecoveryServer(
             account_id=self.account_id,
             network=self.network,
@@ -97,13 +108,26 @@ class Sessions:
         await take(channel, session, Hello, hello)  # 2
         await channel.send_frame(session.send_hello())
         shares = (await receive(channel, session, KeyShares)).shares  # 3
+        await self.stage(recovery, shares)  # 4, 5
+        await channel.send_frame(session.send_receipt())  # 6
+
+    async def own_recovery(self) -> Recovery:
+        """The recovery of this machine at the newest final block. Raises `ViewsDiffer`, `ChainFault`."""
+        return _own_recovery(await self.look(), self)
+
+    async def stage(self, recovery: Recovery, shares: tuple[KeyShare, ...]) -> None:
+        """The checked shares are durable, not in use, and the recovery lasted when they became so.
+
+        Raises:
+            ViewsDiffer: it is over.
+            ChainFault, HostFault: no fresh view, or the disk.
+        """
         async with self.import_lock:
             view = await self.look()
-            if _own_recovery(view, self).recovery_id != recovery.recovery_id:  # 4
+            if _own_recovery(view, self).recovery_id != recovery.recovery_id:
                 raise ViewsDiffer(f"recovery {recovery.recovery_id} is over at block {view.head.height}")
             await self.memory.remember(self.memory.history, view.head.height)
-            await uninterrupted(self.store.stage(recovery.recovery_id, recovery.previous.keyset, shares))  # 5
-        await channel.send_frame(session.send_receipt())  # 6
+            await uninterrupted(self.store.stage(recovery.recovery_id, recovery.previous.keyset, shares))
 
 
 def _own_recovery(view: View, own: Sessions) -> Recovery:
@@ -113,7 +137,7 @@ def _own_recovery(view: View, own: Sessions) -> Recovery:
     return state
 
 
-def _public(fault: SharekeeperError) -> SharekeeperError:
+def public(fault: SharekeeperError) -> SharekeeperError:
     """What the peer may know of a fault: nothing of this host."""
     if isinstance(fault, PeerFault):
         return fault

@@ -1,6 +1,6 @@
 """The daemon's own pages on the loopback: `/health`, `/metrics`, `/status`. They show public facts only."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Self
 
 from aiohttp import web
@@ -12,6 +12,9 @@ from sharekeeper.ops.report import Report, metrics_text
 _HEALTHY: Final = 200
 _UNHEALTHY: Final = 503
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""What is served at one path."""
 
 
 class HealthServer:
@@ -25,9 +28,8 @@ class HealthServer:
     async def start(cls, address: NetAddress, report: Callable[[], Report]) -> Self:
         """The pages are served at `address`. Raises `AddressInUse`."""
         app = web.Application(client_max_size=1024)
-        app.router.add_get("/health", _page(report, _health))
-        app.router.add_get("/metrics", _page(report, _metrics))
-        app.router.add_get("/status", _page(report, _status))
+        for path, page in {**public_pages(report), "/status": _page(report, _status)}.items():
+            app.router.add_get(path, page)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, address.host, address.port)
@@ -51,10 +53,22 @@ class HealthServer:
         await self._runner.cleanup()
 
 
-def _page(
-    report: Callable[[], Report], render: Callable[[Report], web.Response]
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(_request: web.Request) -> web.StreamResponse:
+def public_pages(report: Callable[[], Report]) -> dict[str, Page]:
+    """The pages that may be served to other machines too, by path."""
+    return {"/health": _page(report, _health), "/metrics": _page(report, _metrics)}
+
+
+def public_data_page(public_data: Mapping[str, str]) -> Page:
+    """The page that shows a machine's public keys. Nobody may take keys from it without another proof."""
+
+    async def handle(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response(dict(public_data))
+
+    return handle
+
+
+def _page(report: Callable[[], Report], render: Callable[[Report], web.Response]) -> Page:
+    async def handle(_request: web.BaseRequest) -> web.StreamResponse:
         return render(report())
 
     return handle

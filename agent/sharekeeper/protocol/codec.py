@@ -86,6 +86,14 @@ def array(value: object, name: str, *, maximum: int = MAX_DOMAINS) -> Sequence[A
     return found
 
 
+def hexadecimal(value: object, name: str, length: int) -> bytes:
+    """A string field of `length` bytes in lower-case hex."""
+    found = text(value, name)
+    if len(found) != 2 * length or not set(found) <= set("0123456789abcdef"):
+        raise DecodeError(f"field {name!r} is not {length} bytes in lower-case hex")
+    return bytes.fromhex(found)
+
+
 # --- keyset (near/mpc interop, section 3.2) -----------------------------------------------------
 
 
@@ -149,8 +157,8 @@ def _decode_share(value: object) -> KeyShare:
             attempt_id=integer(key_id, "attempt_id"),
         ),
         curve=curve,
-        private_share=Secret(_hex(data, "private_share", SHARE_BYTES)),
-        public_key=_hex(data, "public_key", _SHARE_KEY_BYTES[curve]),
+        private_share=Secret(hexadecimal(data, "private_share", SHARE_BYTES)),
+        public_key=hexadecimal(data, "public_key", _SHARE_KEY_BYTES[curve]),
     )
 
 
@@ -180,13 +188,6 @@ def _variant(value: object) -> tuple[Curve, object]:
     if name not in set(Curve):
         raise DecodeError(f"unknown curve {str(name)[:40]!r}")
     return Curve(name), content
-
-
-def _hex(value: object, name: str, length: int) -> bytes:
-    found = text(value, name)
-    if len(found) != 2 * length or not set(found) <= set("0123456789abcdef"):
-        raise DecodeError(f"field {name!r} is not {length} bytes in lower-case hex")
-    return bytes.fromhex(found)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The contract's views as domain values (docs/contract.md, State and Views; near/mpc interop, section 4.2).
+"""The contract's views as domain values, and the record it takes (docs/contract.md; near/mpc interop, section 4.2).
 
 Lenient where near/mpc changes its format: unknown fields are ignored, fields we do not use need not be
 there, a TLS key may be called `tls_public_key` or `sign_pk` (near/mpc before 3.10). Total: each decoder
@@ -6,9 +6,20 @@ returns a value or raises `DecodeError`, whatever the JSON.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
-from sharekeeper.domain.identity import AccountId, Ed25519Key, SignerKey, TlsKey
+from sharekeeper.domain.ephemeral import (
+    ED25519_SIGNATURE_BYTES,
+    EphemeralKeys,
+    EphemeralRecord,
+    ExchangeId,
+    PublishedRecord,
+    X25519Key,
+)
+from sharekeeper.domain.identity import AccountId, Ed25519Key, NetworkId, Role, SignerKey, TlsKey
+from sharekeeper.domain.keyset import Sha256Hex
+from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.domain.protocol_state import (
     AccountRecord,
     BackupServiceKeys,
@@ -24,10 +35,11 @@ from sharekeeper.domain.protocol_state import (
     Resharing,
     Running,
 )
-from sharekeeper.protocol.codec import DecodeError, array, boolean, decode_keyset, field, integer, text
+from sharekeeper.protocol.codec import DecodeError, array, boolean, decode_keyset, field, hexadecimal, integer, text
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Ed25519Key)
+_E = TypeVar("_E", bound=StrEnum)
 _PARTICIPANT_FIELDS: Final = 3
 
 
@@ -65,6 +77,59 @@ def decode_account(value: object) -> AccountRecord:
         backup_service=_optional(value, "backup_service", _decode_backup_service_keys),
         cooldown_until=integer(value, "cooldown_until"),
     )
+
+
+def decode_ephemeral_keys(value: object) -> EphemeralKeys:
+    """View `ephemeral_keys`: both records of one account. Raises `DecodeError`.
+
+    Not checked here: hash, signature, and whether the records are those of the exchange we mean.
+    """
+    keys = EphemeralKeys(
+        backup_service=_optional(value, "backup_service", _decode_published),
+        node=_optional(value, "node", _decode_published),
+    )
+    for published, role in ((keys.backup_service, Role.BACKUP_SERVICE), (keys.node, Role.NODE)):
+        if published is not None and published.record.role is not role:
+            raise DecodeError(f"the record shown as that of the {role} says it is of the {published.record.role}")
+    return keys
+
+
+def encode_ephemeral_record(record: EphemeralRecord, network: NetworkId, signature: bytes) -> dict[str, Any]:
+    """Arguments of `submit_ephemeral_key`. `signature` is 64 bytes over `record.canonical(network)`."""
+    encoded = {
+        "exchange_id": record.exchange_id,
+        "purpose": record.purpose.value,
+        "role": record.role.value,
+        "recovery_id": record.recovery_id,
+        "public_key": str(record.public_key),
+        "expires_on": record.expires_on,
+        "answers": record.answers,
+        "hash": record.hash(network),
+        "signature": signature.hex(),
+    }
+    return {"record": encoded}
+
+
+def _decode_published(value: object) -> PublishedRecord:
+    signature = hexadecimal(value, "signature", ED25519_SIGNATURE_BYTES)
+    try:
+        record = EphemeralRecord(
+            account_id=_account_id(value, "account_id"),
+            role=_choice(Role, value, "role"),
+            purpose=_choice(Purpose, value, "purpose"),
+            recovery_id=_optional(value, "recovery_id", lambda _: integer(value, "recovery_id")),
+            exchange_id=ExchangeId(text(value, "exchange_id")),
+            public_key=X25519Key.parse(text(value, "public_key")),
+            expires_on=integer(value, "expires_on"),
+            answers=_optional(value, "answers", lambda _: Sha256Hex(text(value, "answers"))),
+        )
+        claimed_hash = Sha256Hex(text(value, "hash"))
+    except DecodeError:
+        raise
+    except ValueError as error:
+        raise DecodeError(f"an ephemeral key's record: {error}") from None
+    submitted_in = integer(value, "submitted_in")
+    return PublishedRecord(record=record, claimed_hash=claimed_hash, signature=signature, submitted_in=submitted_in)
 
 
 def _has_domains(running: object) -> bool:
@@ -138,6 +203,13 @@ def _decode_backup_service_keys(value: object) -> BackupServiceKeys:
 def _optional(value: object, name: str, decode: Callable[[object], _T]) -> _T | None:
     found = field(value, name)
     return None if found is None else decode(found)
+
+
+def _choice(kind: type[_E], value: object, name: str) -> _E:
+    found = text(value, name)
+    if found not in set(kind):
+        raise DecodeError(f"field {name!r} is not one of {', '.join(kind)}: {found[:40]!r}")
+    return kind(found)
 
 
 def _account_id(value: object, name: str) -> AccountId:

@@ -8,12 +8,11 @@ which moment is the session's business (`session`).
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final, Self
 
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest, Sha256Hex
-from sharekeeper.domain.keyshare import KeyShare
+from sharekeeper.domain.keyshare import KeyShare, Purpose
 from sharekeeper.errors import ProtocolViolation, SharekeeperError
 from sharekeeper.protocol.codec import (
     canonical_json,
@@ -29,13 +28,6 @@ from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_SHARES_FRAME_BYTES, SP
 MAX_REFUSAL_CHARACTERS: Final = 300
 _CODE: Final = re.compile(r"[a-z_]{1,40}")
 _DURABLE: Final = "durable"
-
-
-class Purpose(StrEnum):
-    """Why shares travel: from node to backup service, or back."""
-
-    BACKUP = "backup"
-    RECOVERY = "recovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

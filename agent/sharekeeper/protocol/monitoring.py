@@ -7,7 +7,8 @@ seen each change (spec todo #948). Rules, first match wins:
 2. No keyset in force: nothing.
 3. Recovery of the own account: hand out, confirm, or say why not (spec: "Recovery").
 4. The vault was not verified since the start: verify it, before a new backup could hide that one is missing.
-5. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup").
+5. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup"). By version 2 in Running
+   alone, since the contract takes the ephemeral keys of a backup only then.
 6. The vault was not verified for a day: verify it.
 7. A Running keyset has been held past the grace time: destroy the older ones (design decision 5).
 """
@@ -112,8 +113,9 @@ def decide_backup(
     holdings: Holdings,
     now_ns: int,
     grace_seconds: float,
+    ephemeral_keys: bool = False,
 ) -> MonitoringStep:
-    """The one next step of the backup service; see the rules at the top of this file."""
+    """The one next step of the backup service; see the rules above. `ephemeral_keys`: it works by version 2."""
     running = running_part(state)
     if running is None:
         return Rest(reason="the contract has no keyset in force")
@@ -131,7 +133,7 @@ def decide_backup(
     if holdings.verified_at_ns is None:
         return VerifyVault()
     if held is None:
-        return _decide_fetch(running, account_id)
+        return _decide_fetch(running, account_id, possible=isinstance(state, Running) or not ephemeral_keys)
     return _decide_upkeep(
         state,
         held,
@@ -177,10 +179,12 @@ def prospective_info(participants: Participants, account_id: AccountId) -> Parti
     return None if found is None else found.info
 
 
-def _decide_fetch(running: Running, account_id: AccountId) -> MonitoringStep:
+def _decide_fetch(running: Running, account_id: AccountId, *, possible: bool) -> MonitoringStep:
     node = running.participants.find(account_id)
     if node is None:
         return Rest(reason=f"{account_id} is not a participant of epoch {running.keyset.epoch_id}: nothing to back up")
+    if not possible:
+        return Rest(reason=f"a backup of epoch {running.keyset.epoch_id} can be fetched once the contract is Running")
     return FetchShares(keyset=running.keyset, node=node.info)
 
 

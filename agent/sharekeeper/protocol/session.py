@@ -12,6 +12,9 @@ Rules:
 6. A move that the tables lack is refused. After any violation the session is poisoned: it raises the first
    fault for ever, and `refusal` holds the frame that tells the peer, if there is something to tell.
 
+7. Version 2 has no hellos: the two signed records on the contract and the transcript under which each body is
+   sealed say what hellos say. Its sessions begin greeted, and a backup ends with the shares.
+
 A session is one exchange on one channel; that a repeated transfer changes nothing is up to vault and store.
 """
 
@@ -20,7 +23,7 @@ from typing import ClassVar, Final
 
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import Keyset, Sha256Hex
-from sharekeeper.domain.keyshare import KeyShare, SharesMismatch, check_shares
+from sharekeeper.domain.keyshare import KeyShare, Purpose, SharesMismatch, check_shares
 from sharekeeper.errors import (
     PeerFault,
     PeerRefused,
@@ -34,7 +37,6 @@ from sharekeeper.protocol.messages import (
     Hello,
     KeyShares,
     Message,
-    Purpose,
     Receipt,
     Refusal,
     decode_message,
@@ -85,15 +87,18 @@ TAKER: Final[Moves] = {
     (State.GREETED, Direction.RECEIVE, KeyShares): State.SHARES_RECEIVED,
     (State.SHARES_RECEIVED, Direction.SEND, Receipt): State.DONE,
 }
+LAST_GIVEN: Final[Moves] = {(State.GREETED, Direction.SEND, KeyShares): State.DONE}
+LAST_TAKEN: Final[Moves] = {(State.GREETED, Direction.RECEIVE, KeyShares): State.DONE}
 ENDED: Final = frozenset({State.DONE, State.FAILED})
 
 
 class Session:
-    """One side of one exchange; see the four subclasses. The module's docstring has the rules."""
+    """One side of one exchange; see the subclasses. The module's docstring has the rules."""
 
     purpose: ClassVar[Purpose]
     role: ClassVar[Role]
     moves: ClassVar[Moves]
+    start: ClassVar[State] = State.START
 
     def __init__(
         self,
@@ -120,7 +125,7 @@ class Session:
             backup_service_tls_key=backup_service_tls_key,
         )
         self._keyset = keyset
-        self._state = State.START
+        self._state = self.start
         self._fault: SharekeeperError | None = None
         self._refusal: bytes | None = None
         self._payload_digest = Sha256Hex.of(b"")
@@ -250,6 +255,20 @@ class BackupServer(Session):
     moves = ANSWERER | GIVER
 
 
+class WebBackupClient(BackupClient):
+    """Version 2: the backup service receives the shares, and that is all."""
+
+    moves = LAST_TAKEN
+    start = State.GREETED
+
+
+class WebBackupServer(BackupServer):
+    """Version 2: the node sends the shares, and that is all."""
+
+    moves = LAST_GIVEN
+    start = State.GREETED
+
+
 class RecoveryClient(Session):
     """The backup service hands the shares back: sends hello, receives hello, sends shares, receives a receipt."""
 
@@ -264,6 +283,20 @@ class RecoveryServer(Session):
     purpose = Purpose.RECOVERY
     role = Role.NODE
     moves = ANSWERER | TAKER
+
+
+class WebRecoveryClient(RecoveryClient):
+    """Version 2: the backup service sends the shares and receives the receipt."""
+
+    moves = GIVER
+    start = State.GREETED
+
+
+class WebRecoveryServer(RecoveryServer):
+    """Version 2: the recovering node receives the shares and sends the receipt."""
+
+    moves = TAKER
+    start = State.GREETED
 
 
 def _check_role(own: Role, message: Hello | Receipt) -> None:

@@ -1,0 +1,234 @@
+"""The node's side of the two exchanges over web endpoints (spec: "Version 2", "Node"; docs/wire-format.md).
+
+Each turn it answers the record with which the backup service opens an exchange, once; then it serves that
+exchange, once. The pair lives here and nowhere else: after a restart the exchange is unknown.
+"""
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sharekeeper.crypto.keypair import KeyPair
+from sharekeeper.domain.ephemeral import X25519_KEY_BYTES, EphemeralKeys, ExchangeId
+from sharekeeper.domain.identity import TlsKey
+from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.keyshare import Purpose
+from sharekeeper.domain.protocol_state import AccountRecord
+from sharekeeper.errors import PeerFault, PinChanged, PurposeDiffers, SharekeeperError, UnknownExchange, ViewsDiffer
+from sharekeeper.node_agent.sessions import Sessions, public
+from sharekeeper.ops.logs import log_event
+from sharekeeper.ports import ChainReader, Clock, ContractCaller
+from sharekeeper.protocol.key_exchange import AnswerRecord, KeyExchangeServer, decide_answer, unanswered
+from sharekeeper.protocol.messages import Exchange, KeyShares
+from sharekeeper.protocol.sealed_body import NONCE_BYTES, SealedBodies
+from sharekeeper.protocol.session import WebBackupServer, WebRecoveryServer
+from sharekeeper.reconcile import Backoff, ChainWatch, Faults, View, Worker
+from sharekeeper.secret import Secret
+
+_LOG: Final = logging.getLogger(__name__)
+_FINAL_SECONDS: Final = 10.0
+"""How long a request waits until this side, too, sees its own answer final."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSessionPorts:
+    """What version 2 works with. `expected_peer`, `account` and `ended` (purpose, result) are the node agent's."""
+
+    chain: ChainReader
+    caller: ContractCaller
+    clock: Clock
+    watch: ChainWatch
+    faults: Faults
+    tls: KeyPair
+    expected_peer: Callable[[], Awaitable[TlsKey | None]]
+    account: Callable[[View], Awaitable[AccountRecord]]
+    ended: Callable[[str, str], None]
+    entropy: Callable[[int], bytes] = os.urandom
+
+
+class WebSessions:
+    """The exchange under way, if there is one. `adapters.web_server` asks `expected_peer`, `admit` and `serve`."""
+
+    def __init__(self, sessions: Sessions, ports: WebSessionPorts) -> None:
+        self._sessions = sessions
+        self._ports = ports
+        self._side: KeyExchangeServer | None = None
+        self._answering = Worker(self._answer)
+        self._backoff = Backoff(ports.clock)
+
+    # --- answering ------------------------------------------------------------------------------
+
+    async def turn(self, view: View, *, held: bool) -> None:
+        """The exchange that is open at `view` is answered or about to be; a pair whose time is over is forgotten.
+
+        `held`: the shares of the keyset in force are on disk.
+
+        Raises:
+            PeerFault: the record that opens the exchange is not acceptable.
+            ChainFault: the views.
+        """
+        keys = await self._ports.chain.ephemeral_keys(self._sessions.account_id, view.head)
+        self._forget_stale(keys, view.head.height)
+        self._answering.reap()
+        step = await self._decide(view, keys, held=held) if unanswered(keys) else None
+        if step is not None and step != self._answering.basis and not self._backoff.due(step):
+            step = None
+        await self._answering.follow(step)
+
+    async def stop(self) -> None:
+        """No answer is under way, and no pair is held."""
+        await self._answering.stop()
+        if self._side is not None:
+            self._side.forget()
+
+    async def _decide(self, view: View, keys: EphemeralKeys, *, held: bool) -> AnswerRecord | None:
+        service = (await self._ports.account(view)).backup_service
+        step = decide_answer(
+            state=view.state,
+            account_id=self._sessions.account_id,
+            network=self._sessions.network,
+            tls_key=self._sessions.tls_key,
+            backup_service=None if service is None else service.tls_public_key,
+            keys=keys,
+            held=held,
+            height=view.head.height,
+        )
+        return step if isinstance(step, AnswerRecord) else None
+
+    def _forget_stale(self, keys: EphemeralKeys, height: int) -> None:
+        side, opening = self._side, keys.backup_service
+        if side is not None and (height >= side.record.expires_on or opening is None or opening.record != side.opening):
+            side.forget()
+
+    async def _answer(self, step: AnswerRecord) -> None:
+        """The answer is final, or its fault noted and its next try, with the same record, put off."""
+        try:
+            side = self._side_of(step)
+            await self._ports.caller.call("submit_ephemeral_key", side.arguments())
+        except SharekeeperError as error:
+            self._ports.faults.note("answer", error)
+        else:
+            self._ports.faults.clear("answer")
+            log_event(_LOG, logging.INFO, "exchange answered", exchange_id=side.record.exchange_id)
+        self._backoff.tried(step, block_seconds=self._ports.watch.pause_seconds)
+
+    def _side_of(self, step: AnswerRecord) -> KeyExchangeServer:
+        """The one side that answers that record, whatever becomes of the call. Raises `PeerFault`."""
+        if self._side is None or self._side.opening != step.opening.record:
+            newest = self._ports.watch.newest
+            side = KeyExchangeServer(
+                step.exchange,
+                opening=step.opening,
+                secret=Secret(self._ports.entropy(X25519_KEY_BYTES)),
+                tls=self._ports.tls,
+                height=0 if newest is None else newest.head.height,
+            )
+            if self._side is not None:
+                self._side.forget()
+            self._side = side
+        return self._side
+
+    # --- serving --------------------------------------------------------------------------------
+
+    async def expected_peer(self) -> TlsKey | None:
+        """The backup service to serve, as `NodeAgent.expected_peer`."""
+        return await self._ports.expected_peer()
+
+    def admit(self, purpose: Purpose, exchange_id: ExchangeId) -> None:
+        """Returns when that exchange is under way and not used up.
+
+        Raises:
+            UnknownExchange: another one is, or none, or this machine restarted since.
+            PurposeDiffers: it has another purpose.
+        """
+        self._admitted(purpose, exchange_id)
+
+    async def serve(self, purpose: Purpose, exchange_id: ExchangeId, body: bytes) -> bytes:
+        """The sealed answer: for a backup the shares, for a recovery the receipt of what is now durable.
+
+        1. The exchange is under way. 2. Both records are final; the pair is used up, whatever follows. 3. The
+        contract still registers this backup service. 4. It still shows the same keyset and recovery.
+        5. The exchange itself, as in version 1.
+
+        Raises:
+            PeerFault: the backup service, or its view of the contract.
+            SharekeeperError: a fault of this side, without its details.
+        """
+        side = self._admitted(purpose, exchange_id)  # 1
+        result = "cancelled"
+        try:
+            answer = await self._served(side, body)
+            result = "durable"
+        except SharekeeperError as error:
+            result = error.code
+            if not isinstance(error, PeerFault):
+                self._ports.faults.note("exchange", error)
+            raise public(error) from None
+        finally:
+            side.forget()
+            self._ports.ended(purpose.value, result)
+        return answer
+
+    async def _served(self, side: KeyExchangeServer, body: bytes) -> bytes:
+        bodies = await self._derived(side)  # 2
+        try:
+            if await self._ports.expected_peer() != side.exchange.backup_service_tls_key:  # 3
+                raise PinChanged("the contract no longer registers this backup service")
+            if side.exchange.purpose is Purpose.BACKUP:
+                return await self._serve_backup(side.exchange, bodies)
+            return await self._take_recovery(side.exchange, bodies, body)
+        finally:
+            bodies.forget()
+
+    def _admitted(self, purpose: Purpose, exchange_id: ExchangeId) -> KeyExchangeServer:
+        side = self._side
+        if side is None or side.forgotten or side.record.exchange_id != exchange_id:
+            raise UnknownExchange("this node has no key of that exchange: it was used, replaced, or lost in a restart")
+        if side.exchange.purpose is not purpose:
+            raise PurposeDiffers(f"that exchange was opened for a {side.exchange.purpose.value}")
+        return side
+
+    async def _derived(self, side: KeyExchangeServer) -> SealedBodies:
+        """The keys, as soon as this side sees its own answer final. Raises as `KeyExchangeServer.derive`."""
+        clock = self._ports.clock
+        deadline = clock.monotonic() + _FINAL_SECONDS
+        while True:
+            head = (await self._ports.watch.look()).head
+            keys = await self._ports.chain.ephemeral_keys(self._sessions.account_id, head)
+            if not unanswered(keys) or clock.monotonic() >= deadline:
+                return side.derive(keys, head.height)
+            await clock.sleep(self._ports.watch.pause_seconds)
+
+    async def _serve_backup(self, exchange: Exchange, bodies: SealedBodies) -> bytes:
+        keyset = await self._sessions.keyset_in_force()
+        session = WebBackupServer(**self._facts(exchange, keyset))
+        _check_same(session.exchange, exchange)  # 4
+        frame = session.send_shares(await self._sessions.shares_of(keyset))  # 5
+        return bodies.seal(frame, self._ports.entropy(NONCE_BYTES))
+
+    async def _take_recovery(self, exchange: Exchange, bodies: SealedBodies, body: bytes) -> bytes:
+        recovery = await self._sessions.own_recovery()
+        facts = self._facts(exchange, recovery.previous.keyset)
+        session = WebRecoveryServer(**facts, recovery_id=recovery.recovery_id)
+        _check_same(session.exchange, exchange)  # 4
+        event = session.receive(bodies.open(body))  # 5
+        if not isinstance(event, KeyShares):
+            raise ViewsDiffer("the backup service sent something else than key shares")
+        await self._sessions.stage(recovery, event.shares)
+        return bodies.seal(session.send_receipt(), self._ports.entropy(NONCE_BYTES))
+
+    def _facts(self, exchange: Exchange, keyset: Keyset) -> dict[str, Any]:
+        return {
+            "account_id": self._sessions.account_id,
+            "network": self._sessions.network,
+            "keyset": keyset,
+            "node_tls_key": self._sessions.tls_key,
+            "backup_service_tls_key": exchange.backup_service_tls_key,
+        }
+
+
+def _check_same(now: Exchange, agreed: Exchange) -> None:
+    if now != agreed:
+        raise ViewsDiffer("the contract shows another keyset or recovery than when this exchange was opened; open anew")
