@@ -112,12 +112,12 @@ class NodeAgentConfig:
 
 def load_backup_service(path: Path) -> BackupServiceConfig:
     """The backup service's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
-    root = _open(path)
-    common = _common(root)
+    root = open_config(path)
+    common = common_values(root)
     table = root.table("backup_service")
     policy = table.take("policy", _policy, default=HandOutPolicy.APPROVE)
     near = common["near"]
-    if policy is HandOutPolicy.AUTOMATIC and near is not None and _is_public(near):
+    if policy is HandOutPolicy.AUTOMATIC and near is not None and is_public(near):
         table.mistake("policy", f'"automatic" is refused on {near.chain_id}; use "approve"')
     values = {
         **common,
@@ -130,7 +130,7 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
         "node_web_port": table.take("node_web_port", _port, default=NODE_WEB_PORT),
         "node_web_url": table.take("node_web_url", _base_url, default=None),
         "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", _seconds, default=OLD_KEYSET_GRACE_SECONDS),
-        "health_address": table.take("health_address", _loopback),
+        "health_address": table.take("health_address", loopback_address),
     }
     vault_dir, state_dir = values["vault_dir"], values["state_dir"]
     if vault_dir and state_dir and state_dir.resolve().is_relative_to(vault_dir.resolve()):
@@ -143,12 +143,12 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
 
 def load_node_agent(path: Path) -> NodeAgentConfig:
     """The node agent's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
-    root = _open(path)
-    common = _common(root)
+    root = open_config(path)
+    common = common_values(root)
     table = root.table("node_agent")
     transfer = table.take("transfer", _transfer, default=Transfer.P2P)
     listen, web_listen = (
-        table.take(name, _address, default=_REQUIRED if transfer is of else None)
+        table.take(name, address, default=_REQUIRED if transfer is of else None)
         for name, of in (("listen", Transfer.P2P), ("web_listen", Transfer.WEB))
     )
     values = {
@@ -158,7 +158,7 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
         "listen": web_listen if transfer is Transfer.WEB else listen,
         "keyshares_dir": table.take("keyshares_dir", root.path),
         "state_dir": table.take("state_dir", root.path),
-        "health_address": table.take("health_address", _loopback),
+        "health_address": table.take("health_address", loopback_address),
     }
     supervisor = table.table("supervisor")
     start, stop = supervisor.take("start", _command), supervisor.take("stop", _command)
@@ -167,7 +167,8 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
     return NodeAgentConfig(**values, supervisor=commands)
 
 
-def _common(root: "_Root") -> dict[str, Any]:
+def common_values(root: "ConfigRoot") -> dict[str, Any]:
+    """`account_id`, `keys_dir` and `near`, which every daemon is told; mistakes are collected in `root`."""
     credentials = _credentials()
     keys_dir = root.take("keys_dir", root.path, default=credentials or _REQUIRED)
     return {
@@ -199,7 +200,8 @@ def _near(table: "_Table") -> NearConfig | None:
     return near
 
 
-def _is_public(near: NearConfig) -> bool:
+def is_public(near: NearConfig) -> bool:
+    """True for mainnet and testnet, by chain id or by genesis block."""
     return near.chain_id in PUBLIC_CHAIN_IDS or near.genesis_hash in PUBLIC_GENESIS_HASHES
 
 
@@ -247,7 +249,8 @@ def _transfer(value: object) -> Transfer:
         raise ValueError(f"must be one of {', '.join(Transfer)}") from None
 
 
-def _address(value: object) -> NetAddress:
+def address(value: object) -> NetAddress:
+    """`host:port`. Raises `ValueError`."""
     text = _text(value)
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
@@ -255,17 +258,18 @@ def _address(value: object) -> NetAddress:
     return NetAddress(host=host.strip("[]"), port=int(port))
 
 
-def _loopback(value: object) -> NetAddress:
-    address = _address(value)
-    if address.host == "localhost":
-        return address
+def loopback_address(value: object) -> NetAddress:
+    """`host:port` on this machine's loopback. Raises `ValueError`."""
+    found = address(value)
+    if found.host == "localhost":
+        return found
     try:
-        loopback = ipaddress.ip_address(address.host).is_loopback
+        loopback = ipaddress.ip_address(found.host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
-        raise ValueError(f"must be an address of this machine's loopback, not {address.host!r}")
-    return address
+        raise ValueError(f"must be an address of this machine's loopback, not {found.host!r}")
+    return found
 
 
 def _port(value: object) -> int:
@@ -359,7 +363,9 @@ class _Table:
             inner.note_unknown()
 
 
-class _Root(_Table):
+class ConfigRoot(_Table):
+    """A whole configuration file: its tables, and every mistake found so far; `finish` raises them all."""
+
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         super().__init__(content, "", [])
         self._path = path
@@ -376,9 +382,10 @@ class _Root(_Table):
             raise ConfigInvalid(f"{self._path} has {len(self.mistakes)} mistake(s):\n{lines}")
 
 
-def _open(path: Path) -> _Root:
+def open_config(path: Path) -> ConfigRoot:
+    """The file at `path`, parsed. Raises `ConfigInvalid` if it cannot be read or is not TOML."""
     try:
-        return _Root(path, tomllib.loads(path.read_text(encoding="utf-8")))
+        return ConfigRoot(path, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

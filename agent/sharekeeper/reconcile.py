@@ -14,8 +14,8 @@ from sharekeeper.domain.protocol_state import BlockRef, ProtocolState
 from sharekeeper.errors import ChainStale, SharekeeperError
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import ChainReader, Clock
+from sharekeeper.protocol.freshness import check_fresh
 from sharekeeper.protocol.onboarding import KeyHistory
-from sharekeeper.spec import MAX_BLOCK_AGE_SECONDS
 
 _LOG: Final = logging.getLogger(__name__)
 _NS: Final = 1_000_000_000
@@ -39,16 +39,6 @@ class View:
 
     head: BlockRef
     state: ProtocolState
-
-
-def check_fresh(block: BlockRef, now_ns: int) -> None:
-    """Returns when a final block is recent enough to act on (design decision 6). Raises `ChainStale`."""
-    age_seconds = (now_ns - block.timestamp_ns) / _NS
-    if abs(age_seconds) > MAX_BLOCK_AGE_SECONDS:
-        raise ChainStale(
-            f"the newest final block {block.height} is {age_seconds:.0f} s old: check that the NEAR node is in sync "
-            "and that this machine's clock is right"
-        )
 
 
 class ChainWatch:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.json_rpc import JsonRpc, NotSent, RpcRefused
-from sharekeeper.adapters.near_rpc import AccessKey, NearRpc, require_fresh
+from sharekeeper.adapters.near_rpc import AccessKey, NearRpc
 from sharekeeper.domain.identity import AccountId, SignerKey
 from sharekeeper.domain.protocol_state import BlockRef, Running
 from sharekeeper.errors import (
@@ -26,6 +26,7 @@ from sharekeeper.errors import (
     WrongNetwork,
 )
 from sharekeeper.protocol.contract_json import decode_ephemeral_keys
+from sharekeeper.protocol.freshness import check_fresh
 from sharekeeper.spec import MAX_RPC_ANSWER_BYTES
 from tests.unit.test_contract_json import ACCOUNT, MAINNET
 from tests.unit.test_ephemeral import ANSWER, OPENING, as_shown
@@ -270,10 +271,10 @@ async def test_a_block_without_height_hash_or_time_is_an_invalid_answer(answer):
 def test_a_block_is_fresh_within_a_minute_of_now(age, fresh):
     found = BlockRef(height=1, hash=HASH, timestamp_ns=10**18)
     if fresh:
-        require_fresh(found, 10**18 + age * 10**9)
+        check_fresh(found, 10**18 + age * 10**9)
     else:
         with pytest.raises(ChainStale, match=f"{age} s old"):
-            require_fresh(found, 10**18 + age * 10**9)
+            check_fresh(found, 10**18 + age * 10**9)
 
 
 async def test_the_network_is_the_one_the_endpoint_serves():

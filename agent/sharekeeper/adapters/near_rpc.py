@@ -19,7 +19,6 @@ from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolS
 from sharekeeper.errors import (
     ChainAnswerInvalid,
     ChainContradiction,
-    ChainStale,
     ChainUnavailable,
     UnknownAccount,
     WrongNetwork,
@@ -27,7 +26,7 @@ from sharekeeper.errors import (
 from sharekeeper.ports import ChainReader, Clock
 from sharekeeper.protocol.codec import DecodeError, array, field, integer, parse_json, text
 from sharekeeper.protocol.contract_json import decode_account, decode_ephemeral_keys, decode_state
-from sharekeeper.spec import MAX_BLOCK_AGE_SECONDS, RPC_TIMEOUT_SECONDS
+from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
 _T = TypeVar("_T")
 _HASH_BYTES: Final = 32
@@ -50,16 +49,6 @@ class AccessKey:
     full_access: bool
     receiver_id: str | None
     methods: tuple[str, ...]
-
-
-def require_fresh(block: BlockRef, now_ns: int) -> None:
-    """`block` is at most `MAX_BLOCK_AGE_SECONDS` away from `now_ns`, either way. Raises `ChainStale`."""
-    age_seconds = (now_ns - block.timestamp_ns) / _NANOSECONDS
-    if abs(age_seconds) > MAX_BLOCK_AGE_SECONDS:
-        raise ChainStale(
-            f"the newest final block ({block.height}) is {age_seconds:.0f} s old, at most {MAX_BLOCK_AGE_SECONDS:.0f}"
-            " are allowed: check that the NEAR node is in sync and that this machine's clock is right"
-        )
 
 
 class NearRpc(ChainReader):
@@ -118,7 +107,7 @@ class NearRpc(ChainReader):
         return NetworkId(chain_id=chain_id, genesis_hash=genesis_hash, contract_id=self.contract_id)
 
     async def head(self) -> BlockRef:
-        """The newest final block. One `block` request. Its age is not checked: see `require_fresh`.
+        """The newest final block. One `block` request. Its age is not checked: see `protocol.freshness`.
 
         Raises:
             ChainContradiction: it is below the highest one seen before the request, or another of that height.

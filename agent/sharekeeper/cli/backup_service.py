@@ -103,14 +103,14 @@ async def _approve(
     """
     from sharekeeper.adapters.approvals import DirectoryApprovalStore  # noqa: PLC0415  # `status` needs none of it
     from sharekeeper.adapters.clock import SystemClock  # noqa: PLC0415
-    from sharekeeper.adapters.near_rpc import require_fresh  # noqa: PLC0415
     from sharekeeper.app import APPROVALS_DIRECTORY  # noqa: PLC0415
     from sharekeeper.cli.near import connected  # noqa: PLC0415
+    from sharekeeper.protocol.freshness import check_fresh  # noqa: PLC0415
 
     now_ns = SystemClock().wall_ns()
     async with connected(config.near) as (rpc, _):
         head = await rpc.head()
-        require_fresh(head, now_ns)
+        check_fresh(head, now_ns)
         state = await rpc.protocol_state(head)
     approval = Approval(
         account_id=config.account_id,

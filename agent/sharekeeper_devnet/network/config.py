@@ -13,7 +13,7 @@ health_address = "127.0.0.1:9313"
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharekeeper.config import NearConfig, NetAddress, _address, _common, _is_public, _loopback, _open
+from sharekeeper.config import NearConfig, NetAddress, address, common_values, is_public, loopback_address, open_config
 from sharekeeper.domain.identity import AccountId
 
 
@@ -31,14 +31,14 @@ class MpcNodeConfig:
 
 def load_mpc_node(path: Path) -> MpcNodeConfig:
     """The node's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
-    root = _open(path)
+    root = open_config(path)
     values = {
-        **_common(root),
+        **common_values(root),
         "keyshares_dir": root.take("keyshares_dir", root.path),
-        "listen": root.take("listen", _address),
-        "health_address": root.take("health_address", _loopback),
+        "listen": root.take("listen", address),
+        "health_address": root.take("health_address", loopback_address),
     }
-    if values["near"] is not None and _is_public(values["near"]):
+    if values["near"] is not None and is_public(values["near"]):
         root.mistake("near.chain_id", "the reference node is for rehearsal only, never for a public network")
     root.finish()
     return MpcNodeConfig(**values)
