@@ -17,6 +17,7 @@ from sharekeeper.errors import (
     UnknownExchange,
     WeakKey,
 )
+from sharekeeper.protocol.key_exchange import KeyExchange, KeyExchangeClient, KeyExchangeServer
 from sharekeeper.spec import EPHEMERAL_KEY_BLOCKS
 from tests.protocol.exchange_values import BACKUP_SERVICE, NODE, STRANGER
 from tests.protocol.web_values import changed, signed
@@ -125,3 +126,30 @@ async def test_an_all_zero_shared_secret_is_refused(net):
     evil.publish = lambda side: changed(published(side), NODE, public_key=X25519Key(bytes(32)))
     with pytest.raises(WeakKey):
         await net.fetch()
+
+
+async def test_every_pair_is_forgotten_whether_its_exchange_succeeded_or_not(net, monkeypatch):
+    sides = []
+    real = KeyExchange.__init__
+
+    def remembering(side, exchange, **given):
+        sides.append(side)
+        real(side, exchange, **given)
+
+    monkeypatch.setattr(KeyExchange, "__init__", remembering)
+    await net.fetch()
+
+    def replace_answer(request):
+        net.chain.put(changed(net.chain.ephemeral.node, STRANGER, public_key=X25519Key(b"t" * 32)))
+        return request
+
+    net.relay.change_request = replace_answer
+    with pytest.raises(PeerRefused):
+        await net.fetch()
+    honest = [side for side in sides if isinstance(side, KeyExchangeServer)]
+    net.as_evil(lambda bodies, body: b"").publish = lambda side: signed(side.record, STRANGER)
+    with pytest.raises(RecordForged):
+        await net.fetch()
+    opened = [side for side in sides if isinstance(side, KeyExchangeClient)]
+    assert (len(opened), len(honest)) == (3, 2)
+    assert all(side.forgotten for side in (*opened, *honest))
