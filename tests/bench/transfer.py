@@ -19,7 +19,7 @@ from sharekeeper.exchange import receive
 from sharekeeper.protocol.messages import Hello, KeyShares, Receipt
 from sharekeeper.protocol.session import BackupClient, BackupServer
 from tests.bench import Row
-from tests.integration.world import free_port
+from tests.ports import free_port
 from tests.protocol.exchange_values import BACKUP_SERVICE, NODE, facts, keyset, shares_of
 
 ROUNDS = 25

@@ -2,21 +2,20 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.ports import free_port
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 HALF = CHECKOUT / "tests" / "drills" / "half.yml"
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def half_drill(*, address: str | None = None) -> list[str]:

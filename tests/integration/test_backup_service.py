@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pyrage
 
+from sharekeeper.adapters.vault import AgeVault
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.protocol.codec import decode_shares, field, parse_json
@@ -107,27 +108,63 @@ async def test_a_backup_that_vanished_is_noticed_at_the_next_start_and_fetched_a
         alice = net["alice"]
         await net.with_backup("alice")
         await alice.service.stop()
+        await alice.node("old").stop()
         for entry in (alice.service.directory / "vault" / "keysets").iterdir():
             shutil.rmtree(entry)
         alice.service.start()
-        status = await until_epoch(net, alice.service, net.keyset.epoch_id, backups=1)
-        assert [fault["code"] for fault in status["faults"]] == ["vault_corrupt"]
-        assert "missing" in status["faults"][0]["message"]
+        status = await net.until_status(alice.service, lambda status: "vault_corrupt" in str(status["faults"]))
+        assert "missing" in str(status["faults"])
+        alice.node("old").start()
+        await until_epoch(net, alice.service, net.keyset.epoch_id, backups=1)
+        await net.until_healthy(alice.service)
 
 
-async def test_a_damaged_backup_is_found_put_aside_reported_and_fetched_again(tmp_path):
+async def test_a_damaged_backup_is_found_put_aside_fetched_again_and_verified_at_once(tmp_path):
     async with world(tmp_path, names=("alice",), threshold=1) as net:
         alice = net["alice"]
         await net.with_backup("alice")
         await alice.service.stop()
+        await alice.node("old").stop()
         (path,) = (alice.service.directory / "vault" / "keysets").glob("*/shares.age")
         path.write_bytes(path.read_bytes()[:-1] + b"\0")
         alice.service.start()
-        await net.until_status(alice.service, lambda status: status["faults"])
-        assert await alice.service.codes() == {"vault_corrupt"}
-        status = await until_epoch(net, alice.service, net.keyset.epoch_id, backups=1)
-        assert not status["healthy"], "the operator must look at what was put aside"
+        await net.until_status(alice.service, lambda status: "vault_corrupt" in str(status["faults"]))
+        assert (await alice.service.page("health"))[0] == 503
+        alice.node("old").start()
+        await until_epoch(net, alice.service, net.keyset.epoch_id, backups=1)
+        await net.until_healthy(alice.service)
         assert list((alice.service.directory / "vault" / "quarantine").iterdir())
+
+
+async def test_a_disk_that_damages_every_copy_is_an_alarm_and_not_a_fetch_without_end(tmp_path, monkeypatch):
+    verify, verified = AgeVault.verify, []
+
+    def damaged_before(vault, *, deep):
+        for path in vault.directory.glob("keysets/*/shares.age"):
+            path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+        verified.append(deep)
+        return verify(vault, deep=deep)
+
+    async with world(tmp_path, names=("alice",), threshold=1) as net:
+        alice = net["alice"]
+        await net.with_backup("alice")
+        await alice.service.stop()
+        monkeypatch.setattr(AgeVault, "verify", damaged_before)
+        alice.service.start()
+
+        async def again():
+            return len(verified) == 2
+
+        await net.until(again, what="a second verification")
+        await until_epoch(net, alice.service, net.keyset.epoch_id, backups=1)
+        height = (await net.rpc.head()).height
+
+        async def later():
+            return (await net.rpc.head()).height >= height + 10
+
+        await net.until(later)
+        assert len(verified) == len(list((alice.service.directory / "vault" / "quarantine").iterdir())) == 2
+        assert await alice.service.codes() == {"vault_corrupt"}
 
 
 async def test_status_health_and_metrics_tell_the_same_story_and_no_secret(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 
 from sharekeeper import app
 from sharekeeper.errors import ConfigInvalid, WrongNetwork
+from tests.ports import free_port
 
-from .world import free_port, world
+from .world import world
 
 
 async def test_a_daemon_started_before_its_chain_waits_says_so_and_goes_on(tmp_path):

@@ -9,7 +9,6 @@ loopback addresses. The MPC node is a file: the supervisor's commands make it an
 import asyncio
 import json
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,17 +47,13 @@ from sharekeeper.keys import generate, load_backup_service_keys, load_node_keys
 from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 from sharekeeper_devnet.chain import DevChain, Genesis, GenesisAccount
 from sharekeeper_devnet.network.dealer import Deal, deal, init_arguments
+from tests.ports import free_port
 
 CONTRACT = AccountId("mpc.test.near")
 WASM = Path(sharekeeper_devnet.__file__).parent.parent / "contract" / "mpc_contract.wasm"
 CLOCK = SystemClock()
 CHAIN_ID = "devnet"
 BLOCK_MS = 80
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.create_server((host, 0)) as sock:
-        return sock.getsockname()[1]
 
 
 class Daemon:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +23,7 @@ from sharekeeper_devnet.network import admin
 from sharekeeper_devnet.network.config import MpcNodeConfig
 from sharekeeper_devnet.network.dealing import DealPlan, Member, deal_into_directories
 from sharekeeper_devnet.network.mpc_node import MpcNode
+from tests.ports import free_port
 
 CONTRACT = AccountId("mpc.test.near")
 WASM = Path(sharekeeper_devnet.__file__).parent.parent / "contract" / "mpc_contract.wasm"
@@ -34,11 +34,6 @@ CLOCK = SystemClock()
 
 def key_pair() -> KeyPair:
     return KeyPair.generate(secrets.token_bytes(32))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from sharekeeper.errors import SupervisorFailed
 from sharekeeper_devnet.supervise import Daemon, sweep
+from tests.ports import free_port
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = (
@@ -70,9 +70,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return str(free_port())
 
 
 def test_start_runs_the_command_in_a_session_of_its_own_with_a_private_log(directory):

@@ -111,6 +111,7 @@ class BackupService:
         self._index_read_at: float | None = None
         self.verified_at_ns: int | None = None
         """When this process last verified the vault (wall time), or None."""
+        self._verify_again = False
         self._delivered: int | None = None
         self.step: Step = Wait(reason="starting")
         """What was decided last."""
@@ -258,6 +259,8 @@ class BackupService:
 
     async def _fetch(self, step: FetchShares) -> None:
         stored = await self._exchanges.fetch(step)
+        if self._verify_again:
+            self.verified_at_ns = None
         log_event(_LOG, logging.INFO, "backup is durable", epoch=stored.keyset.epoch_id, backup_id=stored.backup_id)
 
     async def _hand_out(self, step: HandOut) -> None:
@@ -292,15 +295,18 @@ class BackupService:
     async def _verify(self) -> None:
         """Every backup was opened. A failure is not tried again before the next day or start: it must not hold up more.
 
+        But once after the next fetch, which may have mended it; only once, for a disk that damages every copy.
         A verification that is cut short counts for nothing: what it found is known to nobody.
         """
         before, self.verified_at_ns = self.verified_at_ns, self._clock.wall_ns()
+        after_fetch = before is None and self._verify_again
         try:
             problems = await self._ports.verify_vault()
         except asyncio.CancelledError:
             self.verified_at_ns = before
             raise
         self.verified_at_ns = self._clock.wall_ns()
+        self._verify_again = bool(problems) and not after_fetch
         if problems:
             raise VaultCorrupt("; ".join(problems))
 
