@@ -362,6 +362,32 @@ async def test_a_keyset_that_changes_after_the_answer_ends_the_exchange(net):
         await net.fetch()
 
 
+async def test_no_other_keyset_is_sealed_for_an_exchange_than_it_was_opened_for(net):
+    newer = keyset(epoch=6)
+    await net.store.store_permanent(newer, shares_of(newer))
+
+    def reshared(request):
+        net.chain.state = replace(RUNNING, keyset=newer)
+        net.chain.height += 1
+        return request
+
+    net.relay.change_request = reshared
+    with pytest.raises(PeerRefused, match="views_differ"):
+        await net.fetch()
+
+
+async def test_shares_for_one_recovery_are_not_staged_for_the_next(net):
+    def next_recovery(request):
+        net.chain.state = replace(RECOVERY, recovery_id=RECOVERY.recovery_id + 1)
+        net.chain.height += 1
+        return request
+
+    net.relay.change_request = next_recovery
+    with pytest.raises(PeerRefused, match="views_differ"):
+        await net.hand_out()
+    assert await net.store.staged() is None
+
+
 async def test_a_recovery_that_ends_after_the_answer_stages_nothing(net):
     def cancelled(request):
         net.chain.state = RUNNING

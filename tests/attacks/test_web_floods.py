@@ -25,6 +25,7 @@ from sharekeeper.errors import (
     PeerUnreachable,
     ProtocolViolation,
     Replayed,
+    UnknownExchange,
 )
 from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_SEALED_BODY_BYTES
 from tests.protocol.exchange_values import BACKUP_SERVICE, NODE, STRANGER
@@ -44,13 +45,15 @@ class Echo:
     asked: int = 0
     waits: bool = False
     bodies: list[int] = field(default_factory=list)
+    unknown: bool = False
 
     async def expected_peer(self):
         self.asked += 1
         return BACKUP_SERVICE.tls_key
 
     def admit(self, purpose, exchange_id):
-        pass
+        if self.unknown:
+            raise UnknownExchange("no such exchange")
 
     async def serve(self, purpose, exchange_id, body):
         self.bodies.append(len(body))
@@ -168,6 +171,25 @@ async def test_a_body_under_an_unregistered_signature_is_never_read():
         assert answer.startswith(b"HTTP/1.1 401")
         assert echo.bodies == []
         writer.close()
+
+
+async def test_the_body_of_an_unknown_exchange_is_never_read():
+    async with served(unknown=True) as (server, echo):
+        reader, writer = await asyncio.open_connection(HOST, server.port)
+        writer.write(head(length="content-length: 10000000"))
+        started = asyncio.get_running_loop().time()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+        assert asyncio.get_running_loop().time() - started < SHORT.stall_seconds
+        assert echo.bodies == []
+        writer.close()
+
+
+async def test_an_exchange_may_take_longer_than_a_head():
+    async with served(waits=True) as (server, echo):
+        held = asyncio.ensure_future(ask(server.port, b"x", timeouts=WebTimeouts()))
+        await asyncio.sleep(SHORT.head_seconds + 0.3)
+        echo.held.set()
+        assert await held == b"sealedx"
 
 
 async def test_an_exchange_that_never_ends_is_cut():
