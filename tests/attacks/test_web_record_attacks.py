@@ -110,7 +110,7 @@ async def test_an_expired_key_serves_nothing(net):
         return request
 
     net.relay.change_request = late
-    with pytest.raises((PeerRefused, RecordExpired), match="expired|time of exchange"):
+    with pytest.raises((PeerRefused, RecordExpired), match=r"expired|time of exchange"):
         await net.fetch()
     assert net.stored() == 0
 
