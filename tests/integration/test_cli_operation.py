@@ -248,7 +248,7 @@ async def test_an_approval_is_for_the_account_of_this_service(alice, capsys):
 
 
 async def test_nothing_is_approved_on_a_stale_view_of_the_chain(alice, capsys, monkeypatch):
-    monkeypatch.setattr("sharekeeper.adapters.near_rpc.MAX_BLOCK_AGE_SECONDS", 0.0)
+    monkeypatch.setattr("sharekeeper.protocol.freshness.MAX_BLOCK_AGE_SECONDS", 0.0)
     ended = await call(capsys, "backup-service", "approve", *approve_options(alice))
     assert ended.status == errors.ChainStale.exit_status
     assert "check that the NEAR node is in sync" in ended.err

@@ -38,7 +38,7 @@ async def net_until_codes(daemon, codes):
 
 
 async def test_a_chain_that_stands_still_pauses_everything_and_releases_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("sharekeeper.reconcile.MAX_BLOCK_AGE_SECONDS", 1.5)
+    monkeypatch.setattr("sharekeeper.protocol.freshness.MAX_BLOCK_AGE_SECONDS", 1.5)
     async with world(tmp_path) as net:
         alice = net["alice"]
         await net.with_backup("alice")
