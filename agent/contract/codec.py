@@ -83,6 +83,12 @@ def integer(value: "Json", where: str, least: int = 0, most: int = LARGEST_INTEG
     return value
 
 
+def boolean(value: "Json", where: str) -> bool:
+    if not isinstance(value, bool):
+        raise ContractError(f"{where} must be true or false")
+    return value
+
+
 def one_of(value: "Json", where: str, names: "tuple[str, ...]") -> str:
     name = text(value, where)
     if name not in names:

@@ -110,6 +110,21 @@ def submit_ephemeral_key():
 
 
 @near.export
+def vote_node_code_hash():
+    call("vote_node_code_hash")
+
+
+@near.export
+def vote_backup_service_code_hash():
+    call("vote_backup_service_code_hash")
+
+
+@near.export
+def vote_measurements():
+    call("vote_measurements")
+
+
+@near.export
 def sign():
     call("sign")
 
@@ -147,6 +162,26 @@ def backup_services():
 @near.export
 def ephemeral_keys():
     view("ephemeral_keys")
+
+
+@near.export
+def allowed_node_code_hashes():
+    view("allowed_node_code_hashes")
+
+
+@near.export
+def allowed_backup_service_code_hashes():
+    view("allowed_backup_service_code_hashes")
+
+
+@near.export
+def allowed_measurements():
+    view("allowed_measurements")
+
+
+@near.export
+def code_hash_votes():
+    view("code_hash_votes")
 
 
 @near.export

@@ -8,7 +8,7 @@ import json
 
 from contract import codec, records
 from contract.codec import ContractError
-from contract.records import BACKUP_SERVICE, NODE
+from contract.records import BACKUP_SERVICE, NODE, SLOTS
 from contract.session import BACKUP_SERVICE_IN_FORCE, NODE_IN_FORCE, Session
 
 TYPE_CHECKING = False
@@ -38,14 +38,16 @@ SIGNATURE_BYTES = 64
 
 
 def submit_ephemeral_key(session: Session, arguments: "Json") -> None:
-    """Stores the caller's record in place of the one its role had before; the same record again changes nothing."""
+    """Stores the caller's record in place of the one its role had in that slot; the same record again changes nothing.
+
+    A backup service's slot is that of its key; a node's record goes to the slot of the record it answers.
+    """
     record = checked_record(codec.fields(arguments, "arguments", ("record",))["record"])
     session.require_participant()
     require_time(session, record)
     require_writer(session, record)
-    if record["role"] == NODE:
-        require_opened(session, record)
-    name = storage_key(session.account.account_id, record["role"])
+    slot = opened_slot(session, record) if record["role"] == NODE else own_slot(session, record["exchange_id"])
+    name = storage_key(session.account.account_id, record["role"], slot)
     before = records.load(session.store, name)
     if before is not None and before["exchange_id"] == record["exchange_id"]:
         if [field for field in FIELDS if before[field] != record[field]]:
@@ -56,8 +58,8 @@ def submit_ephemeral_key(session: Session, arguments: "Json") -> None:
     records.save(session.store, name, record)
 
 
-def storage_key(account_id: str, role: str) -> str:
-    return f"ephemeral/{role}/{account_id}"
+def storage_key(account_id: str, role: str, slot: int) -> str:
+    return f"ephemeral/{role}/{slot}/{account_id}"
 
 
 def checked_record(value: "Json") -> "dict[str, Any]":
@@ -103,12 +105,35 @@ def require_writer(session: Session, record: "dict[str, Any]") -> None:
         raise ContractError("only the recovering node, by the access key it recovers with, answers for a recovery")
 
 
-def require_opened(session: Session, record: "dict[str, Any]") -> None:
-    """The node's record answers the account's opening record, which is still in time."""
-    opening = records.load(session.store, storage_key(session.account.account_id, BACKUP_SERVICE))
-    if opening is None or session.height >= opening["expires_on"]:
-        raise ContractError("the backup service has opened no exchange; wait for its record in the view ephemeral_keys")
-    for field in ("exchange_id", "purpose", "recovery_id"):
+def own_slot(session: Session, exchange_id: str) -> int:
+    """The slot of the backup service that calls; the other slot's record may not have its exchange_id."""
+    own = session.account.slot_of(session.signer_key)
+    if own is None:
+        raise ContractError("the stored backup service is missing; report this contract as faulty")
+    other = records.load(session.store, storage_key(session.account.account_id, BACKUP_SERVICE, 1 - own))
+    if other is not None and other["exchange_id"] == exchange_id:
+        raise ContractError("the exchange_id is that of the other slot's record; open an exchange with a new one")
+    return own
+
+
+def opened_slot(session: Session, record: "dict[str, Any]") -> int:
+    """The slot whose opening record, still in time, the node's record answers."""
+    openings = []
+    for slot in SLOTS:
+        opening = records.load(session.store, storage_key(session.account.account_id, BACKUP_SERVICE, slot))
+        if opening is not None and session.height < opening["expires_on"]:
+            openings.append((slot, opening))
+    if not openings:
+        raise ContractError("no backup service has opened an exchange; wait for a record in the view ephemeral_keys")
+    for slot, opening in openings:
+        if opening["exchange_id"] == record["exchange_id"]:
+            require_answer(opening, record)
+            return slot
+    raise ContractError("record.exchange_id is that of no opening record; read the view ephemeral_keys")
+
+
+def require_answer(opening: "dict[str, Any]", record: "dict[str, Any]") -> None:
+    for field in ("purpose", "recovery_id"):
         if opening[field] != record[field]:
             raise ContractError(f"record.{field} is not that of the opening record; read the view ephemeral_keys")
     if opening["hash"] != record["answers"]:
@@ -116,11 +141,12 @@ def require_opened(session: Session, record: "dict[str, Any]") -> None:
 
 
 def ephemeral_keys(reader: "Reader", arguments: "Json") -> str:
-    """Both records of an account; null for one that is not there or has expired."""
+    """The records of an account by role and slot; null for one that is not there or has expired."""
     given = codec.fields(arguments, "arguments", ("account_id",))
     account_id = codec.account_id(given["account_id"], "account_id")
-    service = shown(reader, storage_key(account_id, BACKUP_SERVICE))
-    return f'{{"backup_service":{service},"node":{shown(reader, storage_key(account_id, NODE))}}}'
+    services = [shown(reader, storage_key(account_id, BACKUP_SERVICE, slot)) for slot in SLOTS]
+    nodes = [shown(reader, storage_key(account_id, NODE, slot)) for slot in SLOTS]
+    return f'{{"backup_services":[{",".join(services)}],"nodes":[{",".join(nodes)}]}}'
 
 
 def shown(reader: "Reader", name: str) -> str:

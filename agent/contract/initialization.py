@@ -23,6 +23,7 @@ CONFIG = {
     "recovery_cooldown_blocks": (60000, 0, LONGEST_WAIT_BLOCKS),
     "request_timeout_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
     "ephemeral_key_max_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
+    "code_hash_grace_blocks": (50_000, 0, LONGEST_WAIT_BLOCKS),
     "max_url_bytes": (256, 16, 2048),
     "max_prospective_accounts": (100, 0, 1000),
 }

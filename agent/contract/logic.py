@@ -10,7 +10,7 @@
 The state JSON and the words are those of docs/contract.md. This file and what it imports know nothing of NEAR.
 """
 
-from contract import codec, ephemeral, initialization, onboarding, recovery, signing, views
+from contract import code_hashes, codec, ephemeral, initialization, onboarding, recovery, signing, views
 from contract.codec import ContractError
 from contract.records import Header
 from contract.session import Session
@@ -45,6 +45,12 @@ TRANSITIONS = {
     (EXPIRED, "expire_recovery"): RUNNING,
     (RUNNING, "waive_recovery_cooldown"): RUNNING,
     (RECOVERY, "waive_recovery_cooldown"): RECOVERY,
+    (RUNNING, "vote_node_code_hash"): RUNNING,
+    (RECOVERY, "vote_node_code_hash"): RECOVERY,
+    (RUNNING, "vote_backup_service_code_hash"): RUNNING,
+    (RECOVERY, "vote_backup_service_code_hash"): RECOVERY,
+    (RUNNING, "vote_measurements"): RUNNING,
+    (RECOVERY, "vote_measurements"): RECOVERY,
     (RUNNING, "sign"): RUNNING,
     (RUNNING, "respond"): RUNNING,
 }
@@ -61,6 +67,9 @@ CALLS = {
     "expire_recovery": recovery.expire_recovery,
     "waive_recovery_cooldown": recovery.waive_recovery_cooldown,
     "submit_ephemeral_key": ephemeral.submit_ephemeral_key,
+    "vote_node_code_hash": code_hashes.vote_node_code_hash,
+    "vote_backup_service_code_hash": code_hashes.vote_backup_service_code_hash,
+    "vote_measurements": code_hashes.vote_measurements,
     "sign": signing.sign,
     "respond": signing.respond,
 }
@@ -71,6 +80,10 @@ VIEWS = {
     "participant_info": views.participant_info,
     "backup_services": views.backup_services,
     "ephemeral_keys": ephemeral.ephemeral_keys,
+    "allowed_node_code_hashes": code_hashes.allowed_node_code_hashes,
+    "allowed_backup_service_code_hashes": code_hashes.allowed_backup_service_code_hashes,
+    "allowed_measurements": code_hashes.allowed_measurements,
+    "code_hash_votes": code_hashes.code_hash_votes,
     "signature_request": signing.signature_request,
     "open_signature_requests": signing.open_signature_requests,
 }

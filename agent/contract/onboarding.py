@@ -2,7 +2,7 @@
 
 from contract import codec, records
 from contract.codec import ContractError
-from contract.records import BACKUP_SERVICE, NODE, Pair
+from contract.records import BACKUP_SERVICE, NODE, SLOTS, Pair
 from contract.session import (
     BACKUP_SERVICE_IN_FORCE,
     CANDIDATE,
@@ -77,19 +77,24 @@ def update_participant_url(session: Session, arguments: "Json") -> None:
 
 
 def register_backup_service(session: Session, arguments: "Json") -> None:
-    """The caller becomes the account's backup service; the one before is retired. The one in force may repeat."""
-    given = codec.fields(arguments, "arguments", ("backup_service_info",))
+    """The caller becomes the backup service of a slot; the slot's one before is retired. One in force may repeat."""
+    given = codec.fields(arguments, "arguments", ("backup_service_info",), ("slot",))
+    slot = codec.integer(given.get("slot", 0), "slot", SLOTS[0], SLOTS[-1])
     info = codec.fields(given["backup_service_info"], "backup_service_info", ("public_key",))
     tls = codec.ed25519_key(info["public_key"], "backup_service_info.public_key")
     account = session.account
     if not account.is_participant() and account.candidate is None:
         raise ContractError("the account is unknown; its node must call submit_participant_info first")
     session.require((UNRECORDED, BACKUP_SERVICE_IN_FORCE))
-    if session.signs_as == BACKUP_SERVICE_IN_FORCE:
-        if account.backup_service is None or account.backup_service.tls != tls:
+    own = account.slot_of(session.signer_key)
+    if own is not None:
+        in_force = account.backup_services[own]
+        if in_force is None or in_force.tls != tls:
             raise ContractError("the access key stands for another TLS key; new TLS keys need a new access key")
+        if own != slot:
+            raise ContractError(f"the access key is that of slot {own}; the other slot needs keys of its own")
         return
     pair = Pair(session.signer_key, tls)
     session.record_new_pair(BACKUP_SERVICE, pair)
-    account.backup_service = pair
+    account.backup_services[slot] = pair
     account.save(session.store)

@@ -1,17 +1,19 @@
-"""What the contract stores: one storage key per entity, each a JSON text.
+"""What the contract stores: one storage key per entity, each a JSON text where nothing else is said.
 
-| storage key                | entity                                                             |
-|----------------------------|--------------------------------------------------------------------|
-| header                     | protocol state, threshold, counters, keyset digest, configuration  |
-| participants               | [account, participant id] in the order of the participant set      |
-| prospective                | accounts with a candidate that are no participants                 |
-| account/<account>          | its key pairs, cooldown, waiver votes                              |
-| key/<key>                  | what this signer or TLS key stands for, for ever                   |
-| domain/<n>                 | domain n of the keyset: registry entry, line break, keyset entry   |
-| recovery                   | the Recovery in progress                                           |
-| ephemeral/<role>/<account> | the last ephemeral key record of that machine                      |
-| requests                   | open signature requests: [id, height at which it expires]          |
-| request/<slot>             | a signature request, slot = id modulo the number remembered        |
+| storage key                       | entity                                                             |
+|-----------------------------------|--------------------------------------------------------------------|
+| header                            | protocol state, threshold, counters, keyset digest, configuration  |
+| participants                      | [account, participant id] in the order of the participant set      |
+| prospective                       | accounts with a candidate that are no participants                 |
+| account/<account>                 | its key pairs, cooldown, waiver votes                              |
+| key/<key>                         | what this signer or TLS key stands for, for ever                   |
+| domain/<n>                        | domain n of the keyset: registry entry, line break, keyset entry   |
+| recovery                          | the Recovery in progress                                           |
+| ephemeral/<role>/<slot>/<account> | the last ephemeral key record of that role for that slot           |
+| allowed/<kind>                    | lines of value:height at which it ends, of what code may run       |
+| code-votes/<kind>                 | lines of account:proposal, the open votes on that                  |
+| requests                          | open signature requests: [id, height at which it expires]          |
+| request/<place>                   | a signature request, place = id modulo the number remembered       |
 """
 
 import json
@@ -34,6 +36,8 @@ NODE = "node"
 BACKUP_SERVICE = "backup-service"
 SIGNER = "signer"
 TLS = "tls"
+SLOTS = (0, 1)
+"""An account has a backup service in each of its slots, or none."""
 
 
 def load(store: "Store", key: str) -> "Any":  # noqa: ANN401 - each reader knows the shape of what it wrote
@@ -109,7 +113,7 @@ class Account:
         self.participant_id: int | None = stored.get("participant_id")
         self.node = pair_from(stored.get("node"))
         self.candidate = pair_from(stored.get("candidate"))
-        self.backup_service = pair_from(stored.get("backup_service"))
+        self.backup_services = [pair_from(pair) for pair in stored.get("backup_services", [None, None])]
         self.cooldown_until: int = stored.get("cooldown_until", 0)
         self.waived_by: list[str] = stored.get("waived_by", [])
         self.pairs_recorded: int = stored.get("pairs_recorded", 0)
@@ -122,7 +126,7 @@ class Account:
                 "participant_id": self.participant_id,
                 "node": pair_to(self.node),
                 "candidate": pair_to(self.candidate),
-                "backup_service": pair_to(self.backup_service),
+                "backup_services": [pair_to(pair) for pair in self.backup_services],
                 "cooldown_until": self.cooldown_until,
                 "waived_by": self.waived_by,
                 "pairs_recorded": self.pairs_recorded,
@@ -131,6 +135,14 @@ class Account:
 
     def is_participant(self) -> bool:
         return self.participant_id is not None
+
+    def slot_of(self, signer: str) -> int | None:
+        """The slot whose backup service in force has this signer key, or None."""
+        for slot in SLOTS:
+            pair = self.backup_services[slot]
+            if pair is not None and pair.signer == signer:
+                return slot
+        return None
 
     def begin_cooldown(self, height: int, config: dict[str, int]) -> None:
         """The account waits from `height` on; waiver votes of an earlier wait no longer count."""

@@ -17,6 +17,8 @@ NODE_IN_FORCE = "the node in force"
 CANDIDATE = "a candidate node"
 BACKUP_SERVICE_IN_FORCE = "the backup service in force"
 
+GOVERNING = (NODE_IN_FORCE, UNRECORDED)  # of a participant: its node, or the operator's own key
+
 MOST_PAIRS_OF_AN_ACCOUNT = 250  # bounds what one account can make the contract remember
 
 
@@ -74,6 +76,11 @@ class Session:
         if not self.account.is_participant():
             raise ContractError(f"{self.account.account_id} is no participant; only participants make this call")
 
+    def require_governing(self) -> None:
+        """Refuses all but a participant, by its node in force or by the operator's unrecorded key."""
+        self.require_participant()
+        self.require(GOVERNING)
+
     def record_new_pair(self, role: str, pair: Pair) -> None:
         """Key rules 2 and 3: a new TLS key comes only with a new signer key; both are recorded for ever."""
         self.require((UNRECORDED,))
@@ -100,7 +107,7 @@ def standing(record: KeyRecord | None, account: Account, key: str) -> str:
         raise ContractError("the access key is recorded as a TLS key; make a new access key")
     if record.account_id != account.account_id:
         raise ContractError("the access key is recorded for another account; make a new access key")
-    if record.role == BACKUP_SERVICE and account.backup_service and account.backup_service.signer == key:
+    if record.role == BACKUP_SERVICE and account.slot_of(key) is not None:
         return BACKUP_SERVICE_IN_FORCE
     if record.role == NODE and account.node and account.node.signer == key:
         return NODE_IN_FORCE

@@ -120,7 +120,7 @@ def participant_info(reader: Reader, arguments: "Json") -> str:
             "is_participant": account.is_participant(),
             "node": node_pair(account.node),
             "node_candidate": node_pair(account.candidate),
-            "backup_service": backup_service_pair(account.backup_service),
+            "backup_services": [backup_service_pair(pair) for pair in account.backup_services],
             "cooldown_until": cooldown_until if reader.height < cooldown_until else 0,
         }
     )
@@ -141,7 +141,11 @@ def backup_services(reader: Reader, arguments: "Json") -> str:
     accounts = [entry[0] for entry in records.participants(reader.store)]
     services = []
     for account_id in accounts + records.prospective_accounts(reader.store):
-        pair = Account(reader.store, account_id).backup_service
-        if pair is not None:
-            services.append(f'"{account_id}":{{"public_key":"{pair.tls}","signer_account_pk":"{pair.signer}"}}')
+        pairs = Account(reader.store, account_id).backup_services
+        if pairs != [None, None]:
+            services.append(f'"{account_id}":[{",".join([service_json(pair) for pair in pairs])}]')
     return "{" + ",".join(services) + "}"
+
+
+def service_json(pair: Pair | None) -> str:
+    return "null" if pair is None else f'{{"public_key":"{pair.tls}","signer_account_pk":"{pair.signer}"}}'

@@ -38,6 +38,14 @@ def shown(record: dict, height: int) -> dict:
     return record | {"account_id": ALICE, "submitted_in": height}
 
 
+NO_KEYS = {"backup_services": [None, None], "nodes": [None, None]}
+
+
+def keys(service: dict | None, node: dict | None) -> dict:
+    """The view of records in slot 0 alone."""
+    return {"backup_services": [service, None], "nodes": [node, None]}
+
+
 def refused(changes: dict, refusal: str, record: dict = OPENING) -> object:
     """At height 20, `record` with `changes` is refused."""
     return publish(20, record | changes, refusal=refusal)
@@ -48,14 +56,14 @@ EPHEMERAL_SEQUENCES = (
         name="both sides publish a key for a backup, the node in answer and once",
         steps=(
             *REGISTERED,
-            shows_keys(10, value={"backup_service": None, "node": None}),
-            publish(11, ANSWER, signer=NODE, refusal="the backup service has opened no exchange"),
+            shows_keys(10, value=NO_KEYS),
+            publish(11, ANSWER, signer=NODE, refusal="no backup service has opened an exchange"),
             publish(20, OPENING),
-            shows_keys(20, value={"backup_service": shown(OPENING, 20), "node": None}),
+            shows_keys(20, value=keys(shown(OPENING, 20), None)),
             publish(21, OPENING),
-            shows_keys(21, "backup_service", "submitted_in", value=20),
+            shows_keys(21, "backup_services", 0, "submitted_in", value=20),
             publish(22, ANSWER, signer=NODE),
-            shows_keys(22, value={"backup_service": shown(OPENING, 20), "node": shown(ANSWER, 22)}),
+            shows_keys(22, value=keys(shown(OPENING, 20), shown(ANSWER, 22))),
             publish(23, ANSWER, signer=NODE),
             publish(
                 23,
@@ -68,12 +76,12 @@ EPHEMERAL_SEQUENCES = (
                 ephemeral_record(expires_on=70, public_key="another"),
                 refusal="the exchange_id has another record of this role; open an exchange with a new one",
             ),
-            shows_keys(23, value={"backup_service": shown(OPENING, 20), "node": shown(ANSWER, 22)}),
-            shows_keys(59, "node", "exchange_id", value=ANSWER["exchange_id"]),
-            shows_keys(60, "node", value=None),
-            shows_keys(69, "backup_service", "hash", value=OPENING["hash"]),
-            shows_keys(70, value={"backup_service": None, "node": None}),
-            shows_keys(70, account=BOB, value={"backup_service": None, "node": None}),
+            shows_keys(23, value=keys(shown(OPENING, 20), shown(ANSWER, 22))),
+            shows_keys(59, "nodes", 0, "exchange_id", value=ANSWER["exchange_id"]),
+            shows_keys(60, "nodes", 0, value=None),
+            shows_keys(69, "backup_services", 0, "hash", value=OPENING["hash"]),
+            shows_keys(70, value=NO_KEYS),
+            shows_keys(70, account=BOB, value=NO_KEYS),
         ),
     ),
     Sequence(
@@ -83,10 +91,10 @@ EPHEMERAL_SEQUENCES = (
             publish(20, OPENING),
             publish(20, ANSWER, signer=NODE),
             publish(21, LATER),
-            shows_keys(21, value={"backup_service": shown(LATER, 21), "node": shown(ANSWER, 20)}),
-            publish(21, ANSWER, signer=NODE, refusal="record.exchange_id is not that of the opening record"),
+            shows_keys(21, value=keys(shown(LATER, 21), shown(ANSWER, 20))),
+            publish(21, ANSWER, signer=NODE, refusal="record.exchange_id is that of no opening record"),
             publish(22, LATER_ANSWER, signer=NODE),
-            shows_keys(22, "node", value=shown(LATER_ANSWER, 22)),
+            shows_keys(22, "nodes", 0, value=shown(LATER_ANSWER, 22)),
             publish(70, LATER, refusal="record.expires_on must be after block 70 and at most 120"),
             publish(
                 71,
@@ -97,7 +105,7 @@ EPHEMERAL_SEQUENCES = (
                 71,
                 ephemeral_record(exchange="later", expires_on=100, answers=LATER, tls=NODE_TLS),
                 signer=NODE,
-                refusal="the backup service has opened no exchange",
+                refusal="no backup service has opened an exchange",
             ),
             publish(72, ephemeral_record(exchange="third", expires_on=122)),
         ),
@@ -107,7 +115,7 @@ EPHEMERAL_SEQUENCES = (
         steps=(
             *IN_RECOVERY,
             publish(20, OPENING, refusal="a backup is possible only in Running and the contract is Recovery"),
-            publish(20, RECOVERED, signer=NEW, refusal="the backup service has opened no exchange"),
+            publish(20, RECOVERED, signer=NEW, refusal="no backup service has opened an exchange"),
             publish(20, RECOVERING, signer=NEW, refusal="this call is for the backup service in force"),
             publish(
                 20,
@@ -133,7 +141,7 @@ EPHEMERAL_SEQUENCES = (
                 refusal="record.answers is not the hash of the opening record",
             ),
             publish(22, RECOVERED, signer=NEW),
-            shows_keys(22, value={"backup_service": shown(RECOVERING, 21), "node": shown(RECOVERED, 22)}),
+            shows_keys(22, value=keys(shown(RECOVERING, 21), shown(RECOVERED, 22))),
             confirm(30),
             conclude(31),
             publish(32, RECOVERING, refusal="recovery 1 is not in progress; read the view state"),
@@ -188,7 +196,9 @@ EPHEMERAL_SEQUENCES = (
             publish(21, OPENING),
             publish(22, ANSWER, refusal="this call is for the node in force"),
             publish(22, ANSWER, signer=OPERATOR, refusal="this call is for the node in force"),
-            publish(22, ANSWER, caller=BOB, signer=node_signer(BOB), refusal="has opened no exchange"),
+            publish(
+                22, ANSWER, caller=BOB, signer=node_signer(BOB), refusal="no backup service has opened an exchange"
+            ),
             register(23, signer="second backup", tls="second backup TLS"),
             publish(24, LATER, refusal="the access key is retired"),
             publish(24, LATER, signer="second backup"),
@@ -218,7 +228,7 @@ EPHEMERAL_SEQUENCES = (
             refused({"hash": "00" * 31}, "record.hash must be hexadecimal of 32 to 32 bytes"),
             refused({"signature": None}, "record.signature must be a string"),
             refused({"signature": "00" * 63}, "record.signature must be hexadecimal of 64 to 64 bytes"),
-            shows_keys(20, value={"backup_service": None, "node": None}),
+            shows_keys(20, value=NO_KEYS),
             Look(method="ephemeral_keys", height=20, refusal="arguments lacks the field 'account_id'"),
             Look(method="ephemeral_keys", args={"account_id": "A"}, height=20, refusal="must be a NEAR account id"),
             publish(20, OPENING),

@@ -1,6 +1,8 @@
 """The call sequences, written once and run against every form of the contract (steps.py says how)."""
 
+from tests.contract.code_hash_sequences import CODE_HASH_SEQUENCES
 from tests.contract.ephemeral_sequences import EPHEMERAL_SEQUENCES
+from tests.contract.slot_sequences import SLOT_SEQUENCES
 from tests.contract.steps import (
     BACKUP,
     BACKUP_TLS,
@@ -318,11 +320,14 @@ SEQUENCES = (
             Look(
                 method="backup_services",
                 height=13,
-                value={ALICE: {"public_key": key("second backup TLS"), "signer_account_pk": key("second backup")}},
+                value={
+                    ALICE: [{"public_key": key("second backup TLS"), "signer_account_pk": key("second backup")}, None]
+                },
             ),
             shows_account(
                 13,
-                "backup_service",
+                "backup_services",
+                0,
                 value={"tls_public_key": key("second backup TLS"), "signer_account_pk": key("second backup")},
             ),
             submit_recovery(14, signer="second backup", refusal="the access key is that of the backup service in"),
@@ -363,7 +368,7 @@ SEQUENCES = (
             Look(
                 method="backup_services",
                 height=14,
-                value={ERIN: {"public_key": key("erin backup TLS"), "signer_account_pk": key("erin backup")}},
+                value={ERIN: [{"public_key": key("erin backup TLS"), "signer_account_pk": key("erin backup")}, None]},
             ),
             submit(15, caller=MALLORY, signer="mallory node", tls="mallory TLS", address="http://m.example"),
             submit(
@@ -494,4 +499,6 @@ SEQUENCES = (
         ),
     ),
     *EPHEMERAL_SEQUENCES,
+    *SLOT_SEQUENCES,
+    *CODE_HASH_SEQUENCES,
 )

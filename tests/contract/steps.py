@@ -13,6 +13,7 @@ from tests.contract.world import (
     BOB,
     CONTRACT,
     MALLORY,
+    code_hash,
     info,
     init_arguments,
     key,
@@ -103,6 +104,8 @@ NEW = "alice replacement access key"
 NEW_TLS = "alice replacement TLS key"
 BACKUP = "alice backup access key"
 BACKUP_TLS = "alice backup TLS key"
+SECOND = "alice second backup access key"
+SECOND_TLS = "alice second backup TLS key"
 OPERATOR = "alice operator key"
 
 
@@ -112,8 +115,16 @@ def init(height: int = 1, **expected: Any) -> Call:
     )
 
 
-def register(height: int, *, caller: str = ALICE, signer: str = BACKUP, tls: str = BACKUP_TLS, **expected: Any) -> Call:
-    args = {"backup_service_info": {"public_key": key(tls)}}
+def register(
+    height: int,
+    *,
+    caller: str = ALICE,
+    signer: str = BACKUP,
+    tls: str = BACKUP_TLS,
+    slot: Any = None,
+    **expected: Any,
+) -> Call:
+    args = {"backup_service_info": {"public_key": key(tls)}} | ({} if slot is None else {"slot": slot})
     return Call(method="register_backup_service", caller=caller, signer=signer, args=args, height=height, **expected)
 
 
@@ -182,7 +193,14 @@ def publish(height: int, record: Any, *, caller: str = ALICE, signer: str = BACK
     return Call(method="submit_ephemeral_key", caller=caller, signer=signer, args=args, height=height, **expected)
 
 
-def shows_keys(height: int, *path: str, value: Any, account: str = ALICE) -> Look:
+def vote_code(height: int, code: Any, allow: Any = True, *, caller: str, signer: str = "", **expected: Any) -> Call:
+    """A vote on the node's code hash of the name `code`, or on that text if it is none's."""
+    signer = signer or node_signer(caller)
+    args = {"code_hash": code_hash(code) if isinstance(code, str) else code, "allow": allow}
+    return Call(method="vote_node_code_hash", caller=caller, signer=signer, args=args, height=height, **expected)
+
+
+def shows_keys(height: int, *path: str | int, value: Any, account: str = ALICE) -> Look:
     return Look(method="ephemeral_keys", args={"account_id": account}, height=height, path=path, value=value)
 
 

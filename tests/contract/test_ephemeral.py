@@ -67,7 +67,8 @@ def test_the_agent_reads_back_what_the_contract_accepted(layer: Layer) -> None:
         steps.publish(21, answer, signer=node_signer(ALICE)),
     ):
         take(layer, step)
-    keys = decode_ephemeral_keys(layer.view(method="ephemeral_keys", args={"account_id": ALICE}, height=21))
+    keys, other = decode_ephemeral_keys(layer.view(method="ephemeral_keys", args={"account_id": ALICE}, height=21))
+    assert (other.backup_service, other.node) == (None, None)
     assert keys.backup_service is not None
     assert keys.node is not None
     assert (keys.backup_service.record, keys.backup_service.submitted_in) == (agent_record(OPENING), 20)
@@ -102,17 +103,17 @@ def test_an_opening_record_of_an_earlier_recovery_cannot_be_answered_in_a_later_
         publish(store, ephemeral_record(expires_on=60, recovery_id=2, answers=opening), NEW)
 
 
-def test_however_many_exchanges_there_are_an_account_has_two_records(store: DictStore) -> None:
+def test_however_many_exchanges_there_are_a_slot_has_two_records(store: DictStore) -> None:
     before = set(store)
     for number in range(20):
         opening = ephemeral_record(exchange=f"exchange {number}", expires_on=60)
         publish(store, opening)
         answer = ephemeral_record(exchange=f"exchange {number}", expires_on=60, answers=opening)
         publish(store, answer, node_signer(ALICE))
-    assert set(store) - before == {f"ephemeral/backup-service/{ALICE}", f"ephemeral/node/{ALICE}"}
+    assert set(store) - before == {f"ephemeral/backup-service/0/{ALICE}", f"ephemeral/node/0/{ALICE}"}
     assert len(json.dumps(look(store, "ephemeral_keys", account_id=ALICE))) < 1500
 
 
 def test_the_contract_cannot_tell_a_forged_signature_so_readers_must(store: DictStore) -> None:
     publish(store, OPENING | {"signature": "00" * 64, "hash": "00" * 32})
-    assert look(store, "ephemeral_keys", account_id=ALICE)["backup_service"]["signature"] == "00" * 64
+    assert look(store, "ephemeral_keys", account_id=ALICE)["backup_services"][0]["signature"] == "00" * 64

@@ -13,11 +13,13 @@ from tests.contract.world import (
     CAROL,
     ERIN,
     MALLORY,
+    code_hash,
     ephemeral_record,
     info,
     init_arguments,
     key,
     keyset_digest,
+    measurements,
     node_signer,
     recovery_arguments,
     sign_arguments,
@@ -28,6 +30,7 @@ HEIGHT = 1200
 RUNNING = (
     steps.init(),
     steps.register(10),
+    steps.register(10, signer=steps.SECOND, tls=steps.SECOND_TLS, slot=1),
     steps.submit(10, caller=ERIN, signer="erin node", tls="erin TLS", address="http://erin.example"),
     steps.register(10, caller=ERIN, signer="erin backup", tls="erin backup TLS"),
 )
@@ -39,6 +42,7 @@ SITUATIONS = {"running": RUNNING, "in recovery": IN_RECOVERY, "with an expired c
 STOLEN = {
     "the node key": (ALICE, node_signer(ALICE)),
     "the backup service key": (ALICE, steps.BACKUP),
+    "the key of the backup service in slot 1": (ALICE, steps.SECOND),
     "another participant's node key": (BOB, node_signer(BOB)),
     "a prospective node's key": (ERIN, "erin node"),
     "a prospective backup service's key": (ERIN, "erin backup"),
@@ -53,10 +57,11 @@ def attacks() -> Iterator[tuple[str, Any]]:
     """Every method with every way to name the thief's TLS key or to move a recovery."""
     stranger = info(THIEF, "http://thief.example")
     yield "init", init_arguments()
-    for tls in (THIEF, NEW_TLS, steps.BACKUP_TLS, "erin TLS"):
+    for tls in (THIEF, NEW_TLS, steps.BACKUP_TLS, steps.SECOND_TLS, "erin TLS"):
         given = info(tls, "http://thief.example")
         yield "submit_participant_info", {"participant_info": given}
-        yield "register_backup_service", {"backup_service_info": {"public_key": key(tls)}}
+        for slot in (0, 1):
+            yield "register_backup_service", {"backup_service_info": {"public_key": key(tls)}, "slot": slot}
         for account in (ALICE, BOB):
             yield "submit_participant_recovery_info", recovery_arguments(account, tls) | {"participant_info": given}
     yield "update_participant_url", {"url": stranger["url"]}
@@ -73,6 +78,9 @@ def attacks() -> Iterator[tuple[str, Any]]:
         yield "submit_ephemeral_key", {"record": opening}
         answering = ephemeral_record(expires_on=HEIGHT + 1, recovery_id=recovery_id, answers=opening, tls=THIEF)
         yield "submit_ephemeral_key", {"record": answering}
+    for method in ("vote_node_code_hash", "vote_backup_service_code_hash"):
+        yield method, {"code_hash": code_hash("the thief's"), "allow": True}
+    yield "vote_measurements", {"measurements": measurements("the thief's"), "allow": True}
     yield "sign", sign_arguments()
     yield "respond", {"request_id": 1, "signature": signature()}
 
@@ -85,10 +93,10 @@ def keys_shares_may_go_to(layer: Layer) -> set[str]:
     sets = [running["parameters"]["participants"], recovery.get("prospective_participants", {"participants": []})]
     found = {entry[2]["tls_public_key"] for participants in sets for entry in participants["participants"]}
     services = layer.view(method="backup_services", args={}, height=HEIGHT)
-    found |= {service["public_key"] for service in services.values()}
+    found |= {service["public_key"] for pairs in services.values() for service in pairs if service is not None}
     for account in (ALICE, BOB, CAROL, ERIN):
         shown = layer.view(method="participant_info", args={"account_id": account}, height=HEIGHT)
-        pairs = (shown["node"], shown["node_candidate"], shown["backup_service"])
+        pairs = (shown["node"], shown["node_candidate"], *shown["backup_services"])
         found |= {pair["tls_public_key"] for pair in pairs if pair is not None}
     return found
 

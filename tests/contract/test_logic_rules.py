@@ -175,15 +175,22 @@ def test_views_of_a_contract_not_initialised() -> None:
     assert look(store, "state") == "NotInitialized"
     assert look(store, "version") == VERSION
     assert look(store, "backup_services") == {}
+    assert look(store, "allowed_node_code_hashes") == []
+    assert look(store, "allowed_backup_service_code_hashes") == []
+    assert look(store, "allowed_measurements") == []
+    assert look(store, "code_hash_votes") == {"node": [], "backup_service": [], "measurements": []}
     assert look(store, "open_signature_requests") == []
     assert look(store, "signature_request", request_id=1) is None
-    assert look(store, "ephemeral_keys", account_id=ALICE) == {"backup_service": None, "node": None}
+    assert look(store, "ephemeral_keys", account_id=ALICE) == {
+        "backup_services": [None, None],
+        "nodes": [None, None],
+    }
     assert look(store, "participant_info", account_id=ALICE) == {
         "account_id": ALICE,
         "is_participant": False,
         "node": None,
         "node_candidate": None,
-        "backup_service": None,
+        "backup_services": [None, None],
         "cooldown_until": 0,
     }
     with pytest.raises(ContractError, match="the contract is not initialised; call init"):
@@ -198,6 +205,7 @@ def test_config_shows_defaults_where_init_gave_none() -> None:
         "recovery_cooldown_blocks": 60000,
         "request_timeout_blocks": 200,
         "ephemeral_key_max_blocks": 200,
+        "code_hash_grace_blocks": 50000,
         "max_url_bytes": 256,
         "max_prospective_accounts": 100,
     }

@@ -8,7 +8,7 @@ from contract.recovery import CANCEL_VOTE
 from tests.contract import steps
 from tests.contract.layers import SourceLayer
 from tests.contract.steps import OPERATOR, RefusedError, take
-from tests.contract.world import ALICE, BOB, ephemeral_record, node_signer, node_tls, url
+from tests.contract.world import ALICE, BOB, code_hash, ephemeral_record, measurements, node_signer, node_tls, url
 
 # Alice has a backup service; Bob's recovery was cancelled, so he has a cooldown to waive; request 1 is open.
 RUN_IN = (
@@ -49,6 +49,14 @@ def valid_call(event: str, height: int, state: str = RUNNING) -> steps.Call:
         "submit_ephemeral_key": steps.publish(
             height, ephemeral_record(expires_on=height + 50, recovery_id=recovery_id)
         ),
+        "vote_node_code_hash": steps.vote_code(height, "a node", caller=ALICE),
+        **{
+            method: steps.Call(method=method, caller=BOB, signer=node_signer(BOB), args=args, height=height)
+            for method, args in (
+                ("vote_backup_service_code_hash", {"code_hash": code_hash("a service"), "allow": True}),
+                ("vote_measurements", {"measurements": measurements("a TEE"), "allow": True}),
+            )
+        },
         "sign": steps.ask(height),
         "respond": steps.answer(height),
     }

@@ -13,10 +13,12 @@ from tests.contract.steps import take
 from tests.contract.world import (
     ALICE,
     CONTRACT,
+    code_hash,
     ephemeral_record,
     info,
     init_arguments,
     key,
+    measurements,
     node_signer,
     node_tls,
     url,
@@ -84,6 +86,23 @@ def gas_by_method(size: int) -> dict[str, float]:
         steps.Look(method="state", height=22),
         steps.conclude(23),
         steps.waive(24, caller=voter),
+        *(
+            steps.Call(method=method, caller=voter, signer=node_signer(voter), args=args | {"allow": True}, height=24)
+            for method, args in (
+                ("vote_node_code_hash", {"code_hash": code_hash("a node")}),
+                ("vote_backup_service_code_hash", {"code_hash": code_hash("a service")}),
+                ("vote_measurements", {"measurements": measurements("a TEE")}),
+            )
+        ),
+        *(
+            steps.Look(method=method, height=24)
+            for method in (
+                "allowed_node_code_hashes",
+                "allowed_backup_service_code_hashes",
+                "allowed_measurements",
+                "code_hash_votes",
+            )
+        ),
         steps.ask(25),
         steps.answer(25, caller=voter),
         steps.submit_recovery(1100, caller=voter, signer="new", tls="new TLS"),

@@ -22,6 +22,7 @@ CONFIG = {
     "recovery_cooldown_blocks": 1000,
     "request_timeout_blocks": 20,
     "ephemeral_key_max_blocks": 50,
+    "code_hash_grace_blocks": 40,
     "max_prospective_accounts": 2,
 }
 EPOCH = 5
@@ -131,6 +132,17 @@ def sign_arguments(domain_id: int = FROST_DOMAIN, payload: bytes = PAYLOAD) -> d
 
 def signature(payload: bytes = PAYLOAD) -> str:
     return network_secret().sign(payload).hex()
+
+
+def code_hash(name: str) -> str:
+    """The hash of the code of this name."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def measurements(name: str) -> dict[str, str]:
+    """What a TEE with the code of this name measures."""
+    registers = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "key_provider_event_digest")
+    return {register: hashlib.sha384(f"{name} {register}".encode()).hexdigest() for register in registers}
 
 
 def x25519_key(name: str) -> str:

@@ -1,0 +1,159 @@
+"""Which code may run: participants vote to allow a code hash or measurements, or to withdraw them.
+
+Three kinds, each with its own list and its own votes. At `threshold` equal votes a value is allowed; withdrawn, it
+stays allowed for `code_hash_grace_blocks` more, so that the machines that run it can be replaced. Only votes that
+would change something are kept: none given before can count again after its value was allowed or withdrawn.
+
+A value is kept as the text that views show of it, and what is stored are lines, not JSON, which takes MicroPython ten
+times as long: participants who all vote for something else must not make votes and views too dear.
+"""
+
+from contract import codec, records
+from contract.codec import ContractError
+from contract.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contract.codec import Json
+    from contract.views import Reader
+
+NODE_CODE = "node"
+BACKUP_SERVICE_CODE = "backup_service"
+MEASUREMENTS = "measurements"
+MOST_ALLOWED = 16
+REGISTER_BYTES = 48
+REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "key_provider_event_digest")
+LASTING = "null"
+
+
+def vote_node_code_hash(session: Session, arguments: "Json") -> None:
+    """A vote on the hash of the code that MPC nodes may run."""
+    vote_code_hash(session, arguments, NODE_CODE)
+
+
+def vote_backup_service_code_hash(session: Session, arguments: "Json") -> None:
+    """A vote on the hash of the code that backup services may run."""
+    vote_code_hash(session, arguments, BACKUP_SERVICE_CODE)
+
+
+def vote_code_hash(session: Session, arguments: "Json", kind: str) -> None:
+    given = codec.fields(arguments, "arguments", ("code_hash", "allow"))
+    value = f'"code_hash":"{codec.digest(given["code_hash"], "code_hash")}"'
+    vote(session, kind, value, codec.boolean(given["allow"], "allow"))
+
+
+def vote_measurements(session: Session, arguments: "Json") -> None:
+    """A vote on what the TEE that code runs in may measure."""
+    given = codec.fields(arguments, "arguments", ("measurements", "allow"))
+    measured = codec.fields(given["measurements"], "measurements", REGISTERS)
+    registers = []
+    for name in REGISTERS:
+        codec.hexadecimal(measured[name], f"measurements.{name}", REGISTER_BYTES, REGISTER_BYTES)
+        registers.append(f'"{name}":"{measured[name]}"')
+    value = '"measurements":{' + ",".join(registers) + "}"
+    vote(session, MEASUREMENTS, value, codec.boolean(given["allow"], "allow"))
+
+
+def vote(session: Session, kind: str, value: str, allow: bool) -> None:
+    """The caller's vote on `value` takes the place of its open vote of that kind; at the threshold it takes effect."""
+    session.require_governing()
+    allowed = allowed_now(session, kind)
+    own = session.account.account_id
+    votes = [entry for entry in open_votes(session, kind, participants_now(session)) if entry[0] != own]
+    if would_change(allowed, value, allow):
+        proposal = value + (',"allow":true' if allow else ',"allow":false')
+        votes.append((own, proposal))
+        if len([name for name, voted in votes if voted == proposal]) >= session.header.threshold:
+            votes = [entry for entry in votes if entry[1] != proposal]
+            take_effect(session, kind, allowed, value, allow)
+    session.store.set(votes_key(kind), "\n".join([name + ":" + voted for name, voted in votes]))
+
+
+def allowed_key(kind: str) -> str:
+    return f"allowed/{kind}"
+
+
+def votes_key(kind: str) -> str:
+    return f"code-votes/{kind}"
+
+
+def lines(source: "Session | Reader", key: str) -> "list[tuple[str, str]]":
+    """The two parts of each line of the text under `key`."""
+    found = []
+    for line in (source.store.get(key) or "").split("\n"):
+        left, colon, right = line.partition(":")
+        if colon:
+            found.append((left, right))
+    return found
+
+
+def allowed_now(source: "Session | Reader", kind: str) -> "list[tuple[str, str]]":
+    """What is allowed at this height: the height at which that ends, or `LASTING`, and the value."""
+    entries = lines(source, allowed_key(kind))
+    return [entry for entry in entries if entry[0] == LASTING or source.height < int(entry[0])]
+
+
+def participants_now(source: "Session | Reader") -> dict[str, bool]:
+    return {entry[0]: True for entry in records.participants(source.store)}
+
+
+def open_votes(source: "Session | Reader", kind: str, current: dict[str, bool]) -> "list[tuple[str, str]]":
+    """Account and proposal of each vote of the participants `current`, oldest first."""
+    return [entry for entry in lines(source, votes_key(kind)) if entry[0] in current]
+
+
+def would_change(allowed: "list[tuple[str, str]]", value: str, allow: bool) -> bool:
+    """Whether the vote, taking effect, would change what is allowed. Refuses to withdraw what is not allowed."""
+    for until, one in allowed:
+        if one == value:
+            return (until == LASTING) != allow
+    if not allow:
+        raise ContractError("that is not allowed now, so there is nothing to withdraw; read what is allowed")
+    return True
+
+
+def take_effect(session: Session, kind: str, allowed: "list[tuple[str, str]]", value: str, allow: bool) -> None:
+    """`value` is allowed with no end, or until its grace time is over."""
+    others = [entry for entry in allowed if entry[1] != value]
+    if len(others) >= MOST_ALLOWED:
+        raise ContractError(f"{MOST_ALLOWED} are allowed already, the most there may be; withdraw one first")
+    others.append((LASTING if allow else str(session.height + session.config["code_hash_grace_blocks"]), value))
+    session.store.set(allowed_key(kind), "\n".join([until + ":" + one for until, one in others]))
+
+
+def allowed_node_code_hashes(reader: "Reader", arguments: "Json") -> str:
+    return allowed_json(reader, arguments, NODE_CODE)
+
+
+def allowed_backup_service_code_hashes(reader: "Reader", arguments: "Json") -> str:
+    return allowed_json(reader, arguments, BACKUP_SERVICE_CODE)
+
+
+def allowed_measurements(reader: "Reader", arguments: "Json") -> str:
+    return allowed_json(reader, arguments, MEASUREMENTS)
+
+
+def allowed_json(reader: "Reader", arguments: "Json", kind: str) -> str:
+    codec.fields(arguments, "arguments", ())
+    entries = [f'{{{value},"allowed_until":{until}}}' for until, value in allowed_now(reader, kind)]
+    return f"[{','.join(entries)}]"
+
+
+def code_hash_votes(reader: "Reader", arguments: "Json") -> str:
+    """The open votes of each kind: what for, and the participants that gave them."""
+    codec.fields(arguments, "arguments", ())
+    current = participants_now(reader)
+    kinds = [f'"{kind}":{votes_json(reader, kind, current)}' for kind in (NODE_CODE, BACKUP_SERVICE_CODE, MEASUREMENTS)]
+    return "{" + ",".join(kinds) + "}"
+
+
+def votes_json(reader: "Reader", kind: str, current: dict[str, bool]) -> str:
+    proposals: list[str] = []
+    voters: dict[str, list[str]] = {}
+    for name, proposal in open_votes(reader, kind, current):
+        if proposal not in voters:
+            proposals.append(proposal)  # MicroPython's dicts keep no order
+            voters[proposal] = []
+        voters[proposal].append(name)
+    entries = [proposal + ',"voters":["' + '","'.join(voters[proposal]) + '"]' for proposal in proposals]
+    return "[{" + "},{".join(entries) + "}]" if entries else "[]"
