@@ -38,10 +38,18 @@ class Deployed:
     full_access_keys: tuple[str, ...]
 
 
-async def deployed(rpc: NearRpc) -> Deployed:
-    """Code, version, protocol state and full-access keys of the contract's account. Raises `ChainFault`."""
+async def deployed(rpc: NearRpc, *, expected: Sha256Hex | None = None) -> Deployed:
+    """Code, version, protocol state and full-access keys of the contract's account.
+
+    Raises:
+        OperatorFault: it does not run the code with the SHA-256 `expected`.
+        ChainFault: as `ChainReader` says; other code may have no such views.
+    """
     head = await rpc.head()
     code = await _code(rpc, rpc.contract_id, head)
+    if expected not in (None, code):
+        runs = "has no contract" if code is None else f"runs the code with SHA-256 {code}"
+        raise OperatorFault(f"{rpc.contract_id} {runs}, not {expected}; do not trust it with a key")
     keys = await _full_access_keys(rpc, head)
     if code is None:
         return Deployed(height=head.height, code=None, version=None, state=None, full_access_keys=keys)

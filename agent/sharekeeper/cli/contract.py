@@ -13,7 +13,7 @@ from sharekeeper.cli.near import connected, near_options
 from sharekeeper.config import NearConfig
 from sharekeeper.deployment import Deployed, check_wasm, deploy, deployed
 from sharekeeper.domain.keyset import Sha256Hex
-from sharekeeper.errors import ConfigInvalid, OperatorFault
+from sharekeeper.errors import ConfigInvalid
 from sharekeeper.keys import read_operator_key
 from sharekeeper.protocol.codec import DecodeError, parse_json
 
@@ -60,10 +60,7 @@ def deploy_command(
 def show_command(*, sha256: Sha256Hex | None, near: NearConfig, config_path: object, as_json: bool) -> None:
     """Which code the contract's account runs, and who could change that."""
     del config_path
-    found = asyncio.run(_deployed(near))
-    if sha256 is not None and found.code != sha256:
-        runs = "has no contract" if found.code is None else f"runs the code {found.code}"
-        raise OperatorFault(f"{near.contract_id} {runs}, not {sha256}; do not trust it with a key")
+    found = asyncio.run(_deployed(near, sha256))
     facts = {
         "contract_id": near.contract_id,
         "height": found.height,
@@ -85,9 +82,9 @@ async def _deploy(near: NearConfig, key_file: Path, code: bytes, arguments: dict
         return await deploy(rpc, caller, code, arguments)
 
 
-async def _deployed(near: NearConfig) -> Deployed:
+async def _deployed(near: NearConfig, expected: Sha256Hex | None) -> Deployed:
     async with connected(near) as (rpc, _):
-        return await deployed(rpc)
+        return await deployed(rpc, expected=expected)
 
 
 def _read(path: Path) -> bytes:
