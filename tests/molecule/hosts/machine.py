@@ -70,7 +70,7 @@ def kill(host: Host) -> bool:
     if inside is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(inside, signal.SIGKILL)
-        _wait(lambda: not Path(f"/proc/{inside}/ns").exists(), 10, f"{host.name} did not die")
+        _wait(lambda: _ended(inside), 10, f"{host.name} did not die")
     _sweep(host)
     return changed
 
@@ -161,6 +161,14 @@ def _child(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(children[0]) if children else None
+
+
+def _ended(pid: int) -> bool:
+    """A PID 1 that is gone, or waits to be reaped, has taken every process of its host with it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _disk(host: Host, path: str) -> Path:
