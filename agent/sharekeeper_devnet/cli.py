@@ -22,6 +22,7 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import NearCaller
 from sharekeeper.cli.common import ACCOUNT_ID, DIRECTORY, FILE, json_option, show, table
 from sharekeeper.cli.outcome import run
+from sharekeeper.deployment import deploy as deploy_contract
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.keys import read_operator_key
@@ -105,7 +106,7 @@ def deploy(*, rpc_url: str, wasm: Path, init_file: Path, key_file: Path, contrac
     async def work() -> dict[str, Any]:
         code, arguments = _bytes(wasm), _json(init_file)
         async with _connected(rpc_url, contract_id, contract_id, key_file) as (rpc, caller):
-            changed = await admin.deploy(rpc, caller, code, arguments)
+            changed = await deploy_contract(rpc, caller, code, arguments)
         return {"type": "deploy", "changed": changed, "contract_id": contract_id}
 
     _run(as_json, work)

@@ -23,7 +23,13 @@ from pathlib import Path
 from .cli import AGENT, COMMAND
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
-EXECUTED = ("recover-a-node.md", "open-a-backup-by-hand.md", "rotate-keys.md")
+EXECUTED = {
+    "RECOVER": "recover-a-node.md",
+    "OPEN": "open-a-backup-by-hand.md",
+    "ROTATE": "rotate-keys.md",
+    "DEPLOY": "deploy-contract.md",
+}
+"""The runbooks whose commands are run, under the names the tests have for them."""
 NOTHING = "no output"
 SOON_SECONDS = 30
 BLOCK_SECONDS = 40

@@ -67,7 +67,7 @@ def test_a_condition_holds_exactly_when_the_contract_says_so(want, look, expecte
     ("state", "words"),
     [
         (NotInitialized(), "NotInitialized"),
-        (INITIALIZING, "Initializing"),
+        (INITIALIZING, "Initializing, epoch 5"),
         (RUNNING, "Running, epoch 5"),
         (RESHARING, "Resharing, epoch 5"),
         (RECOVERING, "Recovery 7 of alpha.example.near, epoch 5, shares not confirmed"),

@@ -15,7 +15,7 @@ from sharekeeper.adapters.durable_file import Disk
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.adapters.supervisor import CommandSupervisor
 from sharekeeper.config import SupervisorConfig
-from sharekeeper.domain.protocol_state import BackupServiceKeys, Initializing, Resharing
+from sharekeeper.domain.protocol_state import BackupServiceKeys
 from sharekeeper.errors import (
     ChainStale,
     ChainUnavailable,
@@ -40,10 +40,12 @@ from tests.unit.protocol_values import (
     OLD,
     RECOVERED,
     RUNNING,
+    initializing,
     keyset,
     node_keys,
     record,
     recovery,
+    resharing,
     signer,
     tls,
 )
@@ -220,7 +222,7 @@ async def test_shares_sent_without_a_receipt_are_not_counted_as_delivered(old):
         (RUNNING, keyset(6)),
         (replace(RUNNING, keyset=keyset(6)), keyset(6)),  # in force, and not held
         (RECOVERED, RUNNING.keyset),  # replaced
-        (Initializing(), RUNNING.keyset),
+        (initializing(), RUNNING.keyset),
     ],
 )
 async def test_no_other_keyset_and_no_other_machine_s_backup_is_served(old, state, keys):
@@ -235,7 +237,7 @@ async def test_no_other_keyset_and_no_other_machine_s_backup_is_served(old, stat
 
 
 async def test_a_backup_is_served_during_another_account_s_recovery_and_a_resharing(old):
-    for state in (recovery(account_id=BOB, new=node_keys(12)), Resharing(previous=RUNNING)):
+    for state in (recovery(account_id=BOB, new=node_keys(12)), resharing()):
         old.now(state)
         session = old.session(BackupClient)
         channel, served = await greet(old, session)
@@ -338,7 +340,7 @@ async def test_delivered_shares_are_staged_then_concluded_then_promoted_then_use
 
 
 @pytest.mark.parametrize(
-    "state", [RUNNING, recovery(recovery_id=8), recovery(new=node_keys(12)), Resharing(previous=RUNNING)]
+    "state", [RUNNING, recovery(recovery_id=8), recovery(new=node_keys(12)), resharing()]
 )
 async def test_shares_that_arrive_after_their_recovery_ended_are_not_staged(new, state):
     session = new.session(RecoveryClient, recovery_id=7)

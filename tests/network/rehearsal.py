@@ -15,6 +15,7 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import NearCaller, add_key
 from sharekeeper.config import NearConfig, NetAddress
 from sharekeeper.crypto.keypair import KeyPair
+from sharekeeper.deployment import deploy
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import Participant, ParticipantInfo
 from sharekeeper.spec import NODE_METHODS
@@ -171,7 +172,7 @@ async def _deal(network: Rehearsal, threshold: int, domains: int) -> None:
 async def _deploy(network: Rehearsal) -> None:
     caller = await network.caller(CONTRACT, network.owner)
     init = json.loads((network.directory / "init.json").read_text())
-    assert await admin.deploy(await network.rpc(), caller, WASM.read_bytes(), init)
+    assert await deploy(await network.rpc(), caller, WASM.read_bytes(), init)
     grants = [grant_key(network, operator, operator.account, NODE_METHODS) for operator in network.operators.values()]
     await asyncio.gather(*grants)
 

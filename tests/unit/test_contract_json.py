@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
+from sharekeeper.domain.keyset import Curve
 from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Recovery, Resharing, Running
 from sharekeeper.protocol.codec import DecodeError
 from sharekeeper.protocol.contract_json import decode_account, decode_state
@@ -78,6 +80,63 @@ def test_a_resharing_keeps_the_running_state_it_started_from():
     assert state.previous == decode_state(SHAPES["running"])
 
 
+def test_a_resharing_names_the_finished_domains_the_next_one_and_who_takes_part():
+    state = decode_state(SHAPES["resharing"])
+    assert isinstance(state, Resharing)
+    assert [(domain.domain_id, domain.attempt) for domain in state.reshared] == [(0, 2)]
+    assert (state.resharing.epoch_id, state.resharing.threshold, state.resharing.next_attempt_id) == (6, 3, 2)
+    assert state.resharing.domain == state.previous.domains[1]
+    assert [member.participant_id for member in state.resharing.participants.members] == [0, 1, 3, 4]
+    instance = state.resharing.instance
+    assert instance is not None
+    assert (instance.attempt_id, instance.started_in, instance.expires_on) == (1, 180001000, 180001030)
+    assert (instance.completed, instance.public_key) == ((0,), None)
+
+
+def test_a_key_generation_has_the_running_state_a_cancellation_leads_to_and_the_domain_in_work():
+    state = decode_state(SHAPES["initializing"])
+    assert isinstance(state, Initializing)
+    assert (state.previous.keyset.epoch_id, state.previous.threshold) == (5, 2)
+    assert [domain.domain_id for domain in state.previous.keyset.domains] == [0]
+    assert [domain.protocol for domain in state.previous.domains] == ["CaitSith"]
+    assert state.previous.participants == state.generating.participants
+    assert (state.generating.epoch_id, state.generating.domain.domain_id) == (5, 1)
+    instance = state.generating.instance
+    assert instance is not None
+    assert (instance.completed, instance.attempt_id) == ((0, 3), 0)
+    assert instance.public_key is not None
+    assert instance.public_key.curve is state.generating.domain.curve is Curve.ED25519
+
+
+def test_between_two_attempts_a_key_event_has_no_instance():
+    waiting = copy.deepcopy(SHAPES["initializing"])
+    waiting["Initializing"]["generating_key"]["instance"] = None
+    state = decode_state(waiting)
+    assert isinstance(state, Initializing)
+    assert (state.generating.instance, state.generating.next_attempt_id) == (None, 1)
+
+
+@pytest.mark.parametrize("form", ["absent", "without protocols"])
+def test_a_registry_of_domains_in_an_older_form_is_an_empty_one(form):
+    older = copy.deepcopy(SHAPES["running"])
+    if form == "absent":
+        del older["Running"]["domains"]
+    else:
+        older["Running"]["domains"]["domains"] = [{"id": 0, "scheme": "Secp256k1"}]
+    known = decode_state(SHAPES["running"])
+    assert isinstance(known, Running)
+    assert decode_state(older) == dataclasses.replace(known, domains=())
+
+
+def test_the_curve_of_an_unknown_protocol_is_refused_only_when_it_is_asked_for():
+    newer = copy.deepcopy(SHAPES["running"])
+    newer["Running"]["domains"]["domains"][0]["protocol"] = "Lattice"
+    state = decode_state(newer)
+    assert isinstance(state, Running)
+    with pytest.raises(ValueError, match="Lattice"):
+        _ = state.domains[0].curve
+
+
 def test_a_recovery_names_who_recovers_and_with_which_keys():
     state = decode_state(RECOVERY)
     assert isinstance(state, Recovery)
@@ -94,10 +153,12 @@ def test_the_older_name_of_the_tls_key_means_the_same():
     assert decode_state(old) == decode_state(MAINNET)
 
 
-def test_a_running_contract_without_domains_has_no_keyset():
+def test_a_running_contract_without_domains_has_an_empty_keyset():
     empty = copy.deepcopy(MAINNET)
-    empty["Running"]["keyset"]["domains"] = []
-    assert decode_state(empty) == NotInitialized()
+    empty["Running"]["keyset"]["domains"] = empty["Running"]["domains"]["domains"] = []
+    state = decode_state(empty)
+    assert isinstance(state, Running)
+    assert (state.keyset.epoch_id, state.keyset.domains, state.domains) == (4, (), ())
 
 
 def test_an_account_record_has_its_pairs_and_its_cooldown():
@@ -126,13 +187,18 @@ def _at(value, path):
     return value
 
 
-@given(st.sampled_from(sorted(_paths(RECOVERY), key=str)))
-def test_a_field_we_do_not_know_changes_nothing(path):
-    more = copy.deepcopy(RECOVERY)
+EVERY_STATE = {**SHAPES, "recovery": RECOVERY}
+FIELDS = sorted(((name, path) for name, state in EVERY_STATE.items() for path in _paths(state)), key=str)
+
+
+@given(st.sampled_from(FIELDS))
+def test_a_field_we_do_not_know_changes_nothing(place):
+    name, path = place
+    more = copy.deepcopy(EVERY_STATE[name])
     target = _at(more, path)
-    if isinstance(target, dict) and path[-1] not in ("Secp256k1", "Ed25519", "Bls12381", "key"):
+    if isinstance(target, dict) and path[-1] not in ("Secp256k1", "Ed25519", "Bls12381", "key", "public_key"):
         target["added_later"] = {"x": 1}
-    assert decode_state(more) == decode_state(RECOVERY)
+    assert decode_state(more) == decode_state(EVERY_STATE[name])
 
 
 NEEDED = [
@@ -148,6 +214,33 @@ NEEDED = [
     ("expires_on",),
     ("shares_confirmed",),
 ]
+
+
+NEEDED_OF_A_KEY_EVENT = [
+    ("initializing", ("epoch_id",)),
+    ("initializing", ("generated_keys",)),
+    ("initializing", ("generating_key",)),
+    ("initializing", ("generating_key", "epoch_id")),
+    ("initializing", ("generating_key", "domain", "id")),
+    ("initializing", ("generating_key", "domain", "protocol")),
+    ("initializing", ("generating_key", "instance")),
+    ("initializing", ("generating_key", "instance", "completed")),
+    ("initializing", ("generating_key", "next_attempt_id")),
+    ("resharing", ("previous_running_state",)),
+    ("resharing", ("reshared_keys",)),
+    ("resharing", ("resharing_key", "parameters", "participants")),
+    ("resharing", ("resharing_key", "parameters", "threshold")),
+    ("resharing", ("resharing_key", "instance", "attempt_id")),
+]
+
+
+@pytest.mark.parametrize(("name", "path"), NEEDED_OF_A_KEY_EVENT)
+def test_a_field_of_a_key_event_that_we_need_and_do_not_find_is_named(name, path):
+    broken = copy.deepcopy(SHAPES[name])
+    content = next(iter(broken.values()))
+    del _at(content, path[:-1])[path[-1]]
+    with pytest.raises(DecodeError, match=path[-1]):
+        decode_state(broken)
 
 
 @pytest.mark.parametrize("path", NEEDED)
@@ -213,9 +306,10 @@ def test_any_json_is_a_value_or_a_decode_error(value, name):
     _decodes_or_refuses(decode_account, value)
 
 
-@given(st.sampled_from(sorted(_paths(RECOVERY), key=str)), JSON)
-def test_a_recovery_with_any_field_replaced_is_a_value_or_a_decode_error(path, value):
-    changed = copy.deepcopy(RECOVERY)
+@given(st.sampled_from(FIELDS), JSON)
+def test_a_state_with_any_field_replaced_is_a_value_or_a_decode_error(place, value):
+    name, path = place
+    changed = copy.deepcopy(EVERY_STATE[name])
     _at(changed, path[:-1])[path[-1]] = value
     _decodes_or_refuses(decode_state, changed)
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Resharing, Running
+from sharekeeper.domain.protocol_state import NotInitialized, Running
 from sharekeeper.errors import ChainContradiction, NoBackup
 from sharekeeper.protocol.monitoring import (
     Alarm,
@@ -24,9 +24,11 @@ from .protocol_values import (
     OLD,
     PARTICIPANTS,
     RUNNING,
+    initializing,
     keyset,
     node_keys,
     recovery,
+    resharing,
     stored,
 )
 
@@ -49,17 +51,17 @@ def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE, ephemeral_keys=F
     )
 
 
-@pytest.mark.parametrize("state", [NotInitialized(), Initializing()])
+@pytest.mark.parametrize("state", [NotInitialized(), initializing()])
 def test_without_a_keyset_in_force_there_is_nothing_to_do(state):
     assert isinstance(decide(state, held()), Rest)
 
 
-@pytest.mark.parametrize("state", [RUNNING, Resharing(previous=RUNNING), recovery(account_id=BOB, new=node_keys(12))])
+@pytest.mark.parametrize("state", [RUNNING, resharing(), recovery(account_id=BOB, new=node_keys(12))])
 def test_a_keyset_in_force_that_is_not_held_is_fetched_from_the_node_in_force(state):
     assert decide(state, held()) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
 
 
-@pytest.mark.parametrize("state", [Resharing(previous=RUNNING), recovery(account_id=BOB, new=node_keys(12))])
+@pytest.mark.parametrize("state", [resharing(), recovery(account_id=BOB, new=node_keys(12))])
 def test_by_version_2_a_backup_waits_until_the_contract_is_running(state):
     assert isinstance(decide(state, held(), ephemeral_keys=True), Rest)
     assert decide(RUNNING, held(), ephemeral_keys=True) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
@@ -94,7 +96,7 @@ def test_an_account_that_is_no_participant_has_nothing_to_back_up():
 
 
 @pytest.mark.parametrize("newer", [keyset(6), keyset(domains=3)])
-@pytest.mark.parametrize("state", [RUNNING, recovery(), recovery(account_id=BOB), Resharing(previous=RUNNING)])
+@pytest.mark.parametrize("state", [RUNNING, recovery(), recovery(account_id=BOB), resharing()])
 def test_a_chain_that_goes_backwards_is_an_alarm_and_no_command(state, newer):
     step = decide(state, held(CURRENT, stored(newer)), now_ns=NOW_NS + 10 * DAY_NS)
     assert isinstance(step, Alarm)
@@ -163,7 +165,7 @@ def test_older_backups_are_destroyed_only_past_the_grace_time_and_only_in_runnin
     later = NOW_NS + 3600 * 10**9
     assert isinstance(decide(RUNNING, both, now_ns=later - 1), Rest)
     assert decide(RUNNING, both, now_ns=later) == DestroyOlder(current=CURRENT.backup_id)
-    assert isinstance(decide(Resharing(previous=RUNNING), both, now_ns=later), Rest)
+    assert isinstance(decide(resharing(), both, now_ns=later), Rest)
     assert isinstance(decide(recovery(account_id=BOB), both, now_ns=later), Rest)
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharekeeper.domain.protocol_state import BackupServiceKeys, Initializing, NotInitialized, Resharing
+from sharekeeper.domain.protocol_state import BackupServiceKeys, NotInitialized
 from sharekeeper.errors import KeyRetired, NotRegistered
 from sharekeeper.protocol.onboarding import (
     KeyHistory,
@@ -26,9 +26,11 @@ from .protocol_values import (
     PARTICIPANTS,
     RECOVERED,
     RUNNING,
+    initializing,
     node_keys,
     record,
     recovery,
+    resharing,
     signer,
     tls,
 )
@@ -133,7 +135,7 @@ def test_the_old_node_submits_nothing_while_it_is_being_replaced():
     assert isinstance(step, Onboarded)
 
 
-@pytest.mark.parametrize("state", [NotInitialized(), Initializing(), Resharing(previous=RUNNING)])
+@pytest.mark.parametrize("state", [NotInitialized(), initializing(), resharing()])
 def test_recovery_is_asked_for_only_in_running(state):
     assert isinstance(decide(state, record()), Wait)
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Resharing
+from sharekeeper.domain.protocol_state import NotInitialized
 from sharekeeper.protocol.recovery_protocol import (
     AwaitShares,
     Conclude,
@@ -16,7 +16,20 @@ from sharekeeper.protocol.recovery_protocol import (
     decide_recovery,
 )
 
-from .protocol_values import ALICE, BOB, NEW, OLD, PARTICIPANTS, RECOVERED, RUNNING, keyset, node_keys, recovery
+from .protocol_values import (
+    ALICE,
+    BOB,
+    NEW,
+    OLD,
+    PARTICIPANTS,
+    RECOVERED,
+    RUNNING,
+    initializing,
+    keyset,
+    node_keys,
+    recovery,
+    resharing,
+)
 
 BOBS = recovery(account_id=BOB, new=node_keys(12), recovery_id=8)
 CONFIRMED = recovery(confirmed=True)
@@ -62,7 +75,7 @@ def test_other_accounts_wait_for_running():
     assert run(BOBS).run is NodeRun.RUN
 
 
-@pytest.mark.parametrize("state", [RUNNING, Resharing(previous=RUNNING), Initializing(), NotInitialized()])
+@pytest.mark.parametrize("state", [RUNNING, resharing(), initializing(), NotInitialized()])
 def test_without_a_recovery_there_is_nothing_to_do(state):
     assert isinstance(decide(state), NothingToDo)
 
@@ -70,7 +83,7 @@ def test_without_a_recovery_there_is_nothing_to_do(state):
 # --- staged shares ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [RECOVERED, Resharing(previous=RECOVERED), replace(BOBS, previous=RECOVERED)])
+@pytest.mark.parametrize("state", [RECOVERED, resharing(RECOVERED), replace(BOBS, previous=RECOVERED)])
 def test_staged_shares_are_promoted_when_a_running_in_force_names_this_node(state):
     assert decide(state, staged=7) == Promote(recovery_id=7, keyset=RUNNING.keyset)
 
@@ -79,8 +92,8 @@ def test_staged_shares_are_promoted_when_a_running_in_force_names_this_node(stat
     "state",
     [
         RUNNING,  # cancelled or expired
-        Resharing(previous=RUNNING),  # resharing ended the recovery
-        Initializing(),
+        resharing(),  # resharing ended the recovery
+        initializing(),
         NotInitialized(),
         BOBS,  # over, and another account's began
         recovery(recovery_id=9),  # over, and a new one of this node began
@@ -109,7 +122,7 @@ def test_the_participant_with_its_shares_runs():
     assert not decision.fenced
 
 
-@pytest.mark.parametrize("state", [RUNNING, Resharing(previous=RUNNING), BOBS])
+@pytest.mark.parametrize("state", [RUNNING, resharing(), BOBS])
 def test_a_replacement_does_not_run_before_a_running_names_it(state):
     decision = run(state, NEW)
     assert decision.run is NodeRun.STOP
@@ -137,9 +150,8 @@ def test_a_named_node_without_its_shares_is_neither_started_nor_stopped():
     assert run(replace(RUNNING, keyset=keyset(6)), held=False).run is NodeRun.LEAVE
 
 
-@pytest.mark.parametrize("state", [NotInitialized(), Initializing()])
-def test_without_a_keyset_in_force_the_node_is_left_as_it_is(state):
-    assert run(state).run is NodeRun.LEAVE
+def test_before_the_contract_is_initialised_the_node_is_left_as_it_is():
+    assert run(NotInitialized()).run is NodeRun.LEAVE
 
 
 def test_a_prospective_node_runs_to_join_by_resharing():

@@ -24,7 +24,7 @@ from sharekeeper.config import BackupServiceConfig, load_backup_service
 from sharekeeper.domain.backup import Approval
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest
-from sharekeeper.domain.protocol_state import ParticipantInfo, ProtocolState, Recovery, running_part
+from sharekeeper.domain.protocol_state import Initializing, ParticipantInfo, ProtocolState, Recovery, running_part
 from sharekeeper.errors import OperatorFault, PolicyRefused
 
 _NS = 10**9
@@ -134,7 +134,7 @@ async def _approve(
 def keyset_in_force(state: ProtocolState) -> KeysetDigest:
     """The digest of the keyset a recovery would hand out. Raises `PolicyRefused` if there is none."""
     running = running_part(state)
-    if running is None:
+    if running is None or isinstance(state, Initializing):
         raise PolicyRefused("the contract has no keyset in force: there is nothing to hand out yet")
     return running.keyset.digest()
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
-from sharekeeper.domain.keyset import BackupId, KeysetDigest
+from sharekeeper.domain.keyset import BackupId, KeysetDigest, Sha256Hex
 from sharekeeper.spec import MAX_URL_BYTES
 
 SCHEMA: Final = 1
@@ -57,6 +57,7 @@ ACCOUNT_ID: Final = Parsed("ACCOUNT_ID", AccountId)
 TLS_KEY: Final = Parsed("ed25519:KEY", TlsKey.parse)
 SIGNER_KEY: Final = Parsed("ed25519:KEY", SignerKey.parse)
 DIGEST: Final = Parsed("SHA256", KeysetDigest)
+SHA256: Final = Parsed("SHA256", Sha256Hex)
 BACKUP_ID: Final = Parsed("BACKUP_ID", BackupId)
 URL: Final = Parsed("URL", _url)
 DURATION: Final = Parsed("DURATION", _seconds)

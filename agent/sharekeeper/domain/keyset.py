@@ -113,15 +113,15 @@ class DomainKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyset:
-    """Epoch and, for each domain in contract order, attempt and public key. At least one domain."""
+    """Epoch and, for each domain in contract order, attempt and public key. A network may have no domain yet."""
 
     epoch_id: int
     domains: tuple[DomainKey, ...]
 
     def __post_init__(self) -> None:
         ids = {domain.domain_id for domain in self.domains}
-        if not 1 <= len(self.domains) <= MAX_DOMAINS:
-            raise ValueError(f"a keyset has 1 to {MAX_DOMAINS} domains, not {len(self.domains)}")
+        if len(self.domains) > MAX_DOMAINS:
+            raise ValueError(f"a keyset has at most {MAX_DOMAINS} domains, not {len(self.domains)}")
         if len(ids) != len(self.domains):
             raise ValueError("a keyset names a domain twice")
         for domain in self.domains:

@@ -1,9 +1,17 @@
 """The contract's protocol state and what it says about one account (docs/contract.md)."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
-from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.keyset import Curve, DomainKey, DomainPublicKey, Keyset
+
+_CURVE_OF: Final = {
+    "CaitSith": Curve.SECP256K1,
+    "DamgardEtAl": Curve.SECP256K1,
+    "Frost": Curve.ED25519,
+    "ConfidentialKeyDerivation": Curve.BLS12381,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,30 +51,91 @@ class Participants:
         return next((member for member in self.members if member.account_id == account_id), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainConfig:
+    """What a domain's key is for: near/mpc's names of protocol and purpose, and how many shares make a signature."""
+
+    domain_id: int
+    protocol: str
+    reconstruction_threshold: int
+    purpose: str
+
+    @property
+    def curve(self) -> Curve:
+        """The curve of the protocol's keys. Raises `ValueError` for a protocol we do not know."""
+        try:
+            return _CURVE_OF[self.protocol]
+        except KeyError:
+            raise ValueError(f"domain {self.domain_id}: unknown protocol {self.protocol[:40]!r}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEventInstance:
+    """The attempt in progress: it is over at block `expires_on`.
+
+    `completed` are the participant ids that voted, `public_key` is what they voted for: None before the
+    first vote, and always when resharing.
+    """
+
+    attempt_id: int
+    started_in: int
+    expires_on: int
+    completed: tuple[int, ...]
+    public_key: DomainPublicKey | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEvent:
+    """The domain whose key is being generated or reshared in `epoch_id`, by `participants`, all of whom must vote."""
+
+    epoch_id: int
+    domain: DomainConfig
+    participants: Participants
+    threshold: int
+    instance: KeyEventInstance | None
+    next_attempt_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class NotInitialized:
-    """The contract has no keyset yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Initializing:
-    """Key generation for new domains; shares may change until it ends."""
+    """The contract was not initialised: it has neither participants nor keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """Signature requests are handled; the keyset is final for this epoch and set of domains."""
+    """Signature requests are handled; the keyset is final for this epoch and set of domains, of which there may be none.
+
+    `domains` are those of the keyset; empty also when the contract's answer does not describe them.
+    """
 
     keyset: Keyset
     participants: Participants
     threshold: int
+    domains: tuple[DomainConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initializing:
+    """Keys of new domains are generated.
+
+    `previous` is the Running that a cancellation would lead to: its keyset has the domains from before and those
+    generated so far. `generating` is the next one.
+    """
+
+    previous: Running
+    generating: KeyEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resharing:
-    """The participant set or threshold is changing; `previous` still holds the key."""
+    """The participant set or threshold is changing; `previous` still holds the key.
+
+    `reshared` are the finished domains of the new epoch, `resharing` is the next one.
+    """
 
     previous: Running
+    reshared: tuple[DomainKey, ...]
+    resharing: KeyEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +164,16 @@ ProtocolState = NotInitialized | Initializing | Running | Resharing | Recovery
 
 
 def running_part(state: ProtocolState) -> Running | None:
-    """The Running state in force: itself, or the one a Recovery or Resharing started from."""
+    """The Running state in force: itself, or the one the state started from and a cancellation leads back to.
+
+    Of Initializing, its keyset has domains already that no Running has named yet.
+    """
     match state:
         case Running():
             return state
-        case Recovery() | Resharing():
+        case Initializing() | Recovery() | Resharing():
             return state.previous
-        case NotInitialized() | Initializing():
+        case NotInitialized():
             return None
 
 

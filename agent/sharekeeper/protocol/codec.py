@@ -99,11 +99,32 @@ def hexadecimal(value: object, name: str, length: int) -> bytes:
 
 def decode_keyset(value: object) -> Keyset:
     """A keyset from near/mpc's JSON."""
+    return keyset_of(integer(value, "epoch_id"), array(value, "domains"))
+
+
+def keyset_of(epoch_id: int, domains: Sequence[object]) -> Keyset:
+    """The keyset of that epoch with `domains` as near/mpc's JSON has them."""
+    keys = tuple(decode_domain_key(item) for item in domains)
     try:
-        return Keyset(
-            epoch_id=integer(value, "epoch_id"),
-            domains=tuple(_decode_domain(item) for item in array(value, "domains")),
-        )
+        return Keyset(epoch_id=epoch_id, domains=keys)
+    except ValueError as error:
+        raise DecodeError(str(error)) from None
+
+
+def decode_domain_key(value: object) -> DomainKey:
+    """One domain of a keyset from near/mpc's JSON."""
+    return DomainKey(
+        domain_id=integer(value, "domain_id"),
+        attempt=integer(value, "attempt"),
+        public_key=decode_public_key(field(value, "key")),
+    )
+
+
+def decode_public_key(value: object) -> DomainPublicKey:
+    """A domain's public key from near/mpc's JSON: `{"<curve>": {"<field>": "<text>"}}`."""
+    curve, key = _variant(value)
+    try:
+        return DomainPublicKey.parse(curve, text(key, _KEY_FIELD[curve]))
     except DecodeError:
         raise
     except ValueError as error:
@@ -113,15 +134,6 @@ def decode_keyset(value: object) -> Keyset:
 def encode_keyset(keyset: Keyset) -> dict[str, Any]:
     """near/mpc's JSON of a keyset."""
     return {"epoch_id": keyset.epoch_id, "domains": [_encode_domain(domain) for domain in keyset.domains]}
-
-
-def _decode_domain(value: object) -> DomainKey:
-    curve, key = _variant(field(value, "key"))
-    return DomainKey(
-        domain_id=integer(value, "domain_id"),
-        attempt=integer(value, "attempt"),
-        public_key=DomainPublicKey.parse(curve, text(key, _KEY_FIELD[curve])),
-    )
 
 
 def _encode_domain(domain: DomainKey) -> dict[str, Any]:

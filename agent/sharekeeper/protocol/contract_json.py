@@ -23,7 +23,10 @@ from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.domain.protocol_state import (
     AccountRecord,
     BackupServiceKeys,
+    DomainConfig,
     Initializing,
+    KeyEvent,
+    KeyEventInstance,
     NodeKeys,
     NotInitialized,
     Participant,
@@ -35,7 +38,19 @@ from sharekeeper.domain.protocol_state import (
     Resharing,
     Running,
 )
-from sharekeeper.protocol.codec import DecodeError, array, boolean, decode_keyset, field, hexadecimal, integer, text
+from sharekeeper.protocol.codec import (
+    DecodeError,
+    array,
+    boolean,
+    decode_domain_key,
+    decode_keyset,
+    decode_public_key,
+    field,
+    hexadecimal,
+    integer,
+    keyset_of,
+    text,
+)
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Ed25519Key)
@@ -44,7 +59,7 @@ _PARTICIPANT_FIELDS: Final = 3
 
 
 def decode_state(value: object) -> ProtocolState:
-    """View `state`. A Running contract that has no domain yet is `NotInitialized`: it has no keyset.
+    """View `state`.
 
     Raises:
         DecodeError: a state, or a field of it that we need, is not one we know.
@@ -56,13 +71,13 @@ def decode_state(value: object) -> ProtocolState:
     name, content = next(iter(value.items()))
     match name:
         case "Running":
-            return _decode_running(content) if _has_domains(content) else NotInitialized()
+            return _decode_running(content)
         case "Recovery":
             return _decode_recovery(content)
         case "Resharing":
-            return Resharing(previous=_decode_running(field(content, "previous_running_state")))
+            return _decode_resharing(content)
         case "Initializing":
-            return Initializing()
+            return _decode_initializing(content)
         case _:
             raise DecodeError(f"unknown protocol state {str(name)[:40]!r}")
 
@@ -132,16 +147,75 @@ def _decode_published(value: object) -> PublishedRecord:
     return PublishedRecord(record=record, claimed_hash=claimed_hash, signature=signature, submitted_in=submitted_in)
 
 
-def _has_domains(running: object) -> bool:
-    return len(array(field(running, "keyset"), "domains")) > 0
-
-
 def _decode_running(value: object) -> Running:
     parameters = field(value, "parameters")
     return Running(
         keyset=decode_keyset(field(value, "keyset")),
         participants=_decode_participants(field(parameters, "participants")),
         threshold=integer(parameters, "threshold"),
+        domains=_decode_domains(value),
+    )
+
+
+def _decode_initializing(value: object) -> Initializing:
+    generating = _decode_key_event(field(value, "generating_key"))
+    keyset = keyset_of(integer(value, "epoch_id"), array(value, "generated_keys"))
+    generated = {domain.domain_id for domain in keyset.domains}
+    previous = Running(
+        keyset=keyset,
+        participants=generating.participants,
+        threshold=generating.threshold,
+        domains=tuple(domain for domain in _decode_domains(value) if domain.domain_id in generated),
+    )
+    return Initializing(previous=previous, generating=generating)
+
+
+def _decode_resharing(value: object) -> Resharing:
+    return Resharing(
+        previous=_decode_running(field(value, "previous_running_state")),
+        reshared=tuple(decode_domain_key(item) for item in array(value, "reshared_keys")),
+        resharing=_decode_key_event(field(value, "resharing_key")),
+    )
+
+
+def _decode_key_event(value: object) -> KeyEvent:
+    parameters = field(value, "parameters")
+    return KeyEvent(
+        epoch_id=integer(value, "epoch_id"),
+        domain=_decode_domain(field(value, "domain")),
+        participants=_decode_participants(field(parameters, "participants")),
+        threshold=integer(parameters, "threshold"),
+        instance=_optional(value, "instance", _decode_instance),
+        next_attempt_id=integer(value, "next_attempt_id"),
+    )
+
+
+def _decode_instance(value: object) -> KeyEventInstance:
+    return KeyEventInstance(
+        attempt_id=integer(value, "attempt_id"),
+        started_in=integer(value, "started_in"),
+        expires_on=integer(value, "expires_on"),
+        completed=tuple(integer({"completed": item}, "completed") for item in array(value, "completed")),
+        public_key=_optional(value, "public_key", decode_public_key),
+    )
+
+
+def _decode_domains(value: object) -> tuple[DomainConfig, ...]:
+    """The registry of domains; empty when it is absent or names no protocols (near/mpc before 3.10)."""
+    if not isinstance(value, Mapping) or "domains" not in value:
+        return ()
+    entries = array(value["domains"], "domains")
+    if any(isinstance(entry, Mapping) and "protocol" not in entry for entry in entries):
+        return ()
+    return tuple(_decode_domain(entry) for entry in entries)
+
+
+def _decode_domain(value: object) -> DomainConfig:
+    return DomainConfig(
+        domain_id=integer(value, "id"),
+        protocol=text(value, "protocol"),
+        reconstruction_threshold=integer(value, "reconstruction_threshold"),
+        purpose=text(value, "purpose"),
     )
 
 

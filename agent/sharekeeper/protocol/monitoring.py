@@ -21,6 +21,7 @@ from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.protocol_state import (
+    Initializing,
     Participant,
     ParticipantInfo,
     Participants,
@@ -117,7 +118,7 @@ def decide_backup(
 ) -> MonitoringStep:
     """The one next step of the backup service; see the rules above. `ephemeral_keys`: it works by version 2."""
     running = running_part(state)
-    if running is None:
+    if running is None or isinstance(state, Initializing):
         return Rest(reason="the contract has no keyset in force")
     newer = next((held for held in holdings.usable if goes_backwards(running.keyset, held.keyset)), None)
     if newer is not None:

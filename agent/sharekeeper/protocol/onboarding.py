@@ -19,6 +19,7 @@ from sharekeeper.domain.keyset import KeysetDigest
 from sharekeeper.domain.protocol_state import (
     AccountRecord,
     BackupServiceKeys,
+    Initializing,
     NodeKeys,
     NotInitialized,
     ParticipantInfo,
@@ -111,7 +112,7 @@ def decide_node_onboarding(
             message=f"the contract retired TLS key {own.info.tls_public_key} of this node: {_NEW_KEYS}",
         )
     running = running_part(state)
-    if running is None:
+    if running is None or isinstance(state, Initializing):
         return Wait(reason="keys are being generated")
     participant = running.participants.find(record.account_id)
     if participant is None:

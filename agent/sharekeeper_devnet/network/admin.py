@@ -1,17 +1,12 @@
-"""What an operator of a rehearsal does on the chain: deploy the contract, ask for a signature."""
+"""What an operator of a rehearsal does on the chain: ask for a signature."""
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
-
-import base58
+from typing import ClassVar, Final
 
 from sharekeeper.adapters.near_rpc import NearRpc
-from sharekeeper.adapters.transactions import NearCaller, deploy_contract, function_call
-from sharekeeper.domain.identity import AccountId
+from sharekeeper.adapters.transactions import NearCaller
 from sharekeeper.domain.keyset import Curve, DomainKey
-from sharekeeper.domain.protocol_state import BlockRef, NotInitialized, running_part
+from sharekeeper.domain.protocol_state import BlockRef, running_part
 from sharekeeper.errors import ChainAnswerInvalid, OperatorFault, SharekeeperError
 from sharekeeper.ports import Clock
 from sharekeeper.protocol.codec import DecodeError, integer, text
@@ -20,12 +15,7 @@ from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 from sharekeeper_devnet.network.requests import SignatureRequest, decode_request
 from sharekeeper_devnet.network.shares import verifies
 
-INIT_GAS: Final = 250 * 10**12
-"""Gas for `init`, which writes every domain: 250 Tgas."""
-
 POLL_SECONDS: Final = 0.3
-
-_NO_CODE: Final = "1" * 32  # base58 of 32 zero bytes
 
 
 class Unanswered(SharekeeperError):
@@ -55,28 +45,6 @@ async def refuse_public_network(rpc: NearRpc) -> None:
         raise ChainAnswerInvalid(f"status of {rpc.endpoint.host}: {error}") from None
     if chain_id in PUBLIC_CHAIN_IDS:
         raise OperatorFault(f"{rpc.endpoint.host} serves {chain_id}; devnet commands are for rehearsal chains only")
-
-
-async def deploy(rpc: NearRpc, caller: NearCaller, wasm: bytes, init: Mapping[str, Any]) -> bool:
-    """The contract account runs `wasm` and is initialised; True if this call changed something.
-
-    `caller` signs as the contract account.
-
-    Raises:
-        OperatorFault: the account runs other code already.
-        ChainFault: see `NearCaller.send_actions`.
-    """
-    initialise = function_call("init", init, gas=INIT_GAS)
-    code = await _code_hash(rpc, caller.account_id)
-    if code == _NO_CODE:
-        await caller.send_actions(caller.account_id, [deploy_contract(wasm), initialise])
-        return True
-    if code != base58.b58encode(hashlib.sha256(wasm).digest()).decode("ascii"):
-        raise OperatorFault(f"{caller.account_id} runs other code already; start from an account without a contract")
-    if not isinstance(await rpc.protocol_state(await rpc.head()), NotInitialized):
-        return False
-    await caller.send_actions(caller.account_id, [initialise])
-    return True
 
 
 async def sign(rpc: NearRpc, caller: NearCaller, clock: Clock, message: bytes, timeout_blocks: int) -> Signature:
@@ -141,12 +109,3 @@ def _request_id(value: object) -> int:
         return integer(value, "request_id")
     except DecodeError as error:
         raise ChainAnswerInvalid(f"result of sign: {error}") from None
-
-
-async def _code_hash(rpc: NearRpc, account_id: AccountId) -> str:
-    query = {"request_type": "view_account", "finality": "final", "account_id": account_id}
-    answer = await rpc.endpoint.request("query", query, timeout_seconds=RPC_TIMEOUT_SECONDS)
-    try:
-        return text(answer, "code_hash")
-    except DecodeError as error:
-        raise ChainAnswerInvalid(f"account {account_id}: {error}") from None
