@@ -104,6 +104,7 @@ async def _backup_service(config: BackupServiceConfig, keys: BackupServiceKeyFil
             policy=config.policy,
             node_agent_port=config.node_agent_port,
             grace_seconds=config.old_keyset_grace_seconds,
+            slot=config.slot,
         )
         service = BackupService(settings, await _backup_service_ports(stack, config, keys, base))
         base.report = lambda: report_backup_service(service, base.clock.wall_ns())
@@ -190,7 +191,7 @@ async def _node_agent(config: NodeAgentConfig, keys: NodeKeyFiles) -> None:
         host, port = config.listen.host, config.listen.port
         listener: ChannelListener | WebServer
         if agent.web is None:
-            listener = ChannelListener(host, port, keys.tls, agent.expected_peer, agent.serve)
+            listener = ChannelListener(host, port, keys.tls, agent.expected_peers, agent.serve)
         else:
             listener = _web_server(config.listen, keys, agent.web, base)
         await listener.start()

@@ -24,6 +24,7 @@ from sharekeeper.spec import (
     NODE_AGENT_PORT,
     NODE_WEB_PORT,
     OLD_KEYSET_GRACE_SECONDS,
+    SLOTS,
     TESTNET_GENESIS_HASH,
 )
 
@@ -66,7 +67,7 @@ class BackupServiceConfig:
     """Everything the backup service is told. Durations in seconds.
 
     `node_web_url`: base url of the node's web endpoints behind a reverse proxy; None for the host of the
-    participant's url and `node_web_port`.
+    participant's url and `node_web_port`. `slot`: which of the account's two this service registers in.
     """
 
     account_id: AccountId
@@ -80,6 +81,7 @@ class BackupServiceConfig:
     node_agent_port: int
     node_web_port: int
     node_web_url: str | None
+    slot: int
     old_keyset_grace_seconds: float
     health_address: NetAddress
 
@@ -129,6 +131,7 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
         "node_agent_port": table.take("node_agent_port", _port, default=NODE_AGENT_PORT),
         "node_web_port": table.take("node_web_port", _port, default=NODE_WEB_PORT),
         "node_web_url": table.take("node_web_url", _base_url, default=None),
+        "slot": table.take("slot", _slot, default=0),
         "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", _seconds, default=OLD_KEYSET_GRACE_SECONDS),
         "health_address": table.take("health_address", loopback_address),
     }
@@ -275,6 +278,12 @@ def loopback_address(value: object) -> NetAddress:
 def _port(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_PORT:
         raise ValueError(f"must be a port in 1..{_MAX_PORT}")
+    return value
+
+
+def _slot(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SLOTS:
+        raise ValueError("must be 0 or 1: an account has two slots for backup services")
     return value
 
 

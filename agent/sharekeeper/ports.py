@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sharekeeper.domain.backup import Approval, QuorumOverride, StoredBackup
-from sharekeeper.domain.ephemeral import EphemeralKeys
+from sharekeeper.domain.ephemeral import EphemeralSlots
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.keyshare import KeyShare
@@ -45,8 +45,8 @@ class ChainReader(Protocol):
     async def account(self, account_id: AccountId, at: BlockRef) -> AccountRecord:
         """View `participant_info` at that block. Same errors as `protocol_state`."""
 
-    async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralKeys:
-        """View `ephemeral_keys` at that block, unverified. Same errors as `protocol_state`."""
+    async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralSlots:
+        """View `ephemeral_keys` at that block, by slot, unverified. Same errors as `protocol_state`."""
 
 
 class ChainTruth(Protocol):

@@ -92,6 +92,9 @@ MAX_URL_BYTES: Final = 256
 MAX_KEY_TEXT_CHARS: Final = 160
 """Longest written public key (BLS12-381 needs 143): base58 is quadratic, so longer text is refused unread."""
 
+SLOTS: Final = 2
+"""Backup services an account can have in force at the same time: slot 0 and slot 1."""
+
 # --- Chain (design: "Chain truth", "Transactions") --------------------------------------------
 MAX_BLOCK_AGE_SECONDS: Final = 60.0
 """A final block older than this is no basis for releasing shares."""

@@ -82,7 +82,7 @@ async def test_a_stolen_backup_service_key_cannot_put_the_thief_in_the_service_s
         with pytest.raises(TransactionFailed):
             await stolen.call("register_backup_service", {"backup_service_info": {"public_key": str(THIEF.tls_key)}})
         record = await net.record("alice")
-        assert record.backup_service.tls_public_key == alice.service.keys.tls.tls_key
+        assert record.backup_services[0].tls_public_key == alice.service.keys.tls.tls_key
         await turned_away(alice, THIEF)
         await moved_no_share(net, "alice")
 

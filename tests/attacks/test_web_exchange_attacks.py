@@ -277,15 +277,15 @@ async def test_a_signature_of_another_protocol_with_the_same_key_is_no_request(n
 
 
 async def test_no_unregistered_backup_service_is_served_any_more(net):
-    net.pinned = None
+    net.pinned = ()
     with pytest.raises(PeerNotAuthenticated, match="401"):
         await net.fetch()
 
 
 async def test_a_pin_that_changes_before_the_first_share_byte_ends_the_exchange(net):
     def change(request):
-        net.server._pinned = (net.clock.monotonic(), BACKUP_SERVICE.tls_key)
-        net.pinned = STRANGER.tls_key
+        net.server._pinned = (net.clock.monotonic(), (BACKUP_SERVICE.tls_key,))
+        net.pinned = (STRANGER.tls_key,)
         return request
 
     net.relay.change_request = change

@@ -47,15 +47,15 @@ class Echo:
     bodies: list[int] = field(default_factory=list)
     unknown: bool = False
 
-    async def expected_peer(self):
+    async def expected_peers(self):
         self.asked += 1
-        return BACKUP_SERVICE.tls_key
+        return (BACKUP_SERVICE.tls_key,)
 
-    def admit(self, purpose, exchange_id):
+    def admit(self, peer, purpose, exchange_id):
         if self.unknown:
             raise UnknownExchange("no such exchange")
 
-    async def serve(self, purpose, exchange_id, body):
+    async def serve(self, peer, purpose, exchange_id, body):
         self.bodies.append(len(body))
         if self.waits:
             await self.held.wait()
@@ -286,9 +286,9 @@ async def test_an_open_exchange_is_cut_when_its_pin_changes(monkeypatch):
         assert not held.done()
 
         async def nobody():
-            return None
+            return ()
 
-        monkeypatch.setattr(echo, "expected_peer", nobody)
+        monkeypatch.setattr(echo, "expected_peers", nobody)
         await server.enforce_pins()
         with pytest.raises(PeerClosed):
             await held
@@ -432,7 +432,7 @@ def test_any_field_in_place_of_a_good_one_is_refused(name, value):
     if value.strip(" \t") == GOOD.headers[name]:
         return
     with pytest.raises(PeerFault):
-        verify_request(request, BACKUP_SERVICE.tls_key, 10**18)
+        verify_request(request, (BACKUP_SERVICE.tls_key,), 10**18)
 
 
 def test_a_signature_that_covers_less_is_refused():
@@ -443,7 +443,7 @@ def test_a_signature_that_covers_less_is_refused():
         if left_out == "content-digest":  # the library adds it: the order then differs
             assert list(request.headers)
         with pytest.raises(PeerNotAuthenticated):
-            verify_request(request, BACKUP_SERVICE.tls_key, 10**18)
+            verify_request(request, (BACKUP_SERVICE.tls_key,), 10**18)
 
 
 @pytest.mark.parametrize("nonce", ["", "0" * 31, "0" * 33, "G" * 32, None])
@@ -451,4 +451,4 @@ def test_a_nonce_that_is_none_is_refused(nonce):
     request = HttpRequest(method="GET", path="/shares_backup", headers={"sharekeeper-exchange": ID})
     http_signatures._sign(request, http_signatures._OF_REQUEST, b"", BACKUP_SERVICE, 10**18, nonce=nonce)
     with pytest.raises(PeerNotAuthenticated):
-        verify_request(request, BACKUP_SERVICE.tls_key, 10**18)
+        verify_request(request, (BACKUP_SERVICE.tls_key,), 10**18)

@@ -81,7 +81,7 @@ RECORD = AccountRecord(
     is_participant=True,
     node=NodeKeys(info=INFO, signer_key=SignerKey(b"n" * 32)),
     node_candidate=None,
-    backup_service=BackupServiceKeys(tls_public_key=BACKUP_SERVICE.tls_key, signer_key=SignerKey(b"b" * 32)),
+    backup_services=(BackupServiceKeys(tls_public_key=BACKUP_SERVICE.tls_key, signer_key=SignerKey(b"b" * 32)), None),
     cooldown_until=0,
 )
 FETCH = FetchShares(keyset=KEYSET, node=INFO)
@@ -97,7 +97,8 @@ class SimulatedContract(SimulatedChain):
     def take(self, args: dict) -> None:
         stored = args["record"] | {"account_id": ALICE, "submitted_in": self.height}
         role = stored["role"].replace("-", "_")
-        published = getattr(decode_ephemeral_keys({"backup_service": None, "node": None} | {role: stored}), role)
+        shown = {"backup_services": [None, None], "nodes": [None, None]} | {f"{role}s": [stored, None]}
+        published = getattr(decode_ephemeral_keys(shown)[0], role)
         before = getattr(self.ephemeral, role)
         if before is not None and before.record.exchange_id == published.record.exchange_id:
             if before.record != published.record:
@@ -148,13 +149,13 @@ class EvilNode:
         self.side: KeyExchangeServer | None = None
         self.publish: Callable[[KeyExchangeServer], PublishedRecord] | None = None
 
-    async def expected_peer(self):
-        return BACKUP_SERVICE.tls_key
+    async def expected_peers(self):
+        return (BACKUP_SERVICE.tls_key,)
 
-    def admit(self, purpose, exchange_id):
+    def admit(self, peer, purpose, exchange_id):
         pass
 
-    async def serve(self, purpose, exchange_id, body):
+    async def serve(self, peer, purpose, exchange_id, body):
         assert self.side is not None
         return self.answer(self.side.derive(self.rig.chain.ephemeral, self.rig.chain.height), body)
 
@@ -260,7 +261,7 @@ class Rig:
         self.released = 0
         self.ended: list[tuple[str, str]] = []
         self.faults = Faults(self.clock)
-        self.pinned: TlsKey | None = BACKUP_SERVICE.tls_key
+        self.pinned: tuple[TlsKey, ...] = (BACKUP_SERVICE.tls_key,)
         self.node_watch = ChainWatch(self.chain, self.clock)
         self.node_watch.pause_seconds = 0.01
         self.web = self.new_node()
@@ -281,7 +282,7 @@ class Rig:
         async def account(_view):
             return self.chain.record
 
-        async def expected_peer():
+        async def expected_peers():
             return self.pinned
 
         ports = WebSessionPorts(
@@ -291,7 +292,7 @@ class Rig:
             watch=self.node_watch,
             faults=self.faults,
             tls=NODE,
-            expected_peer=expected_peer,
+            expected_peers=expected_peers,
             account=account,
             ended=lambda purpose, result: self.ended.append((purpose, result)),
             entropy=self.entropy,
@@ -407,11 +408,11 @@ class _Current:
     def __init__(self, of: Rig) -> None:
         self.of = of
 
-    async def expected_peer(self):
-        return await self.of.web.expected_peer()
+    async def expected_peers(self):
+        return await self.of.web.expected_peers()
 
-    def admit(self, purpose, exchange_id):
-        self.of.web.admit(purpose, exchange_id)
+    def admit(self, peer, purpose, exchange_id):
+        self.of.web.admit(peer, purpose, exchange_id)
 
-    async def serve(self, purpose, exchange_id, body):
-        return await self.of.web.serve(purpose, exchange_id, body)
+    async def serve(self, peer, purpose, exchange_id, body):
+        return await self.of.web.serve(peer, purpose, exchange_id, body)

@@ -31,7 +31,7 @@ async def _backup(network: World, domains: int) -> Row:
     alice.service.start()
 
     async def registered():
-        return (await network.record("alice")).backup_service
+        return (await network.record("alice")).backup_services[0]
 
     await _poll(registered)
     start = time.perf_counter()

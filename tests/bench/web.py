@@ -180,13 +180,13 @@ class Node:
         self.on_chain = EphemeralKeys(backup_service=published(opener), node=published(self.side))
         return opener
 
-    async def expected_peer(self):
-        return BACKUP_SERVICE.tls_key
+    async def expected_peers(self):
+        return (BACKUP_SERVICE.tls_key,)
 
-    def admit(self, purpose, exchange_id):
+    def admit(self, peer, purpose, exchange_id):
         pass
 
-    async def serve(self, purpose, exchange_id, body):
+    async def serve(self, peer, purpose, exchange_id, body):
         bodies = self.side.derive(self.on_chain, HEIGHT)
         frame = WebBackupServer(**facts(keyset=self.keyset)).send_shares(self.shares)
         sealed = bodies.seal(frame, os.urandom(24))
@@ -247,13 +247,13 @@ async def _one_fetch(node: Node, url: str) -> float:
 class Echo:
     """Exchanges that are over at once."""
 
-    async def expected_peer(self):
-        return BACKUP_SERVICE.tls_key
+    async def expected_peers(self):
+        return (BACKUP_SERVICE.tls_key,)
 
-    def admit(self, purpose, exchange_id):
+    def admit(self, peer, purpose, exchange_id):
         pass
 
-    async def serve(self, purpose, exchange_id, body):
+    async def serve(self, peer, purpose, exchange_id, body):
         return b"sealed" + body
 
 

@@ -50,7 +50,7 @@ def wanted(condition, account_id=ALPHA, tls_key=None):
         (wanted("backed-up", DELTA), seen(RUNNING, held=(BACKUP,)), False),
         (wanted("backed-up"), seen(INITIALIZING, held=(BACKUP,)), False),
         (wanted("registered"), seen(RUNNING, RECORD), True),
-        (wanted("registered"), seen(RUNNING, dataclasses.replace(RECORD, backup_service=None)), False),
+        (wanted("registered"), seen(RUNNING, dataclasses.replace(RECORD, backup_services=(None, None))), False),
         (wanted("registered"), seen(RUNNING, dataclasses.replace(RECORD, node=None)), False),
         (
             wanted("registered"),

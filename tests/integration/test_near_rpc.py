@@ -348,7 +348,7 @@ async def test_an_account_record_without_a_field_is_an_invalid_answer():
 
 
 async def test_both_ephemeral_keys_are_read_at_the_block_asked_for():
-    shown = {"backup_service": as_shown(OPENING), "node": as_shown(ANSWER)}
+    shown = {"backup_services": [as_shown(OPENING), None], "nodes": [as_shown(ANSWER), None]}
     async with endpoint(viewed(shown)) as (url, calls), rpc(url) as chain:
         keys = await chain.ephemeral_keys(OPENING.account_id, AT)
     assert keys == decode_ephemeral_keys(shown)
@@ -358,7 +358,7 @@ async def test_both_ephemeral_keys_are_read_at_the_block_asked_for():
 
 
 async def test_an_ephemeral_key_that_cannot_be_read_is_an_invalid_answer():
-    async with endpoint(viewed({"backup_service": {}, "node": None})) as (url, _), rpc(url) as chain:
+    async with endpoint(viewed({"backup_services": [{}, None], "nodes": [None, None]})) as (url, _), rpc(url) as chain:
         with pytest.raises(ChainAnswerInvalid, match=r"view ephemeral_keys of mpc\.test\.near: field 'signature'"):
             await chain.ephemeral_keys(OPENING.account_id, AT)
 

@@ -272,26 +272,30 @@ async def test_a_fault_of_this_side_is_told_without_its_details(old):
 
 
 async def test_the_backup_service_registered_at_the_newest_final_block_is_let_in(old):
-    assert await old.agent.expected_peer() == SERVICE.tls_public_key
+    assert await old.agent.expected_peers() == (SERVICE.tls_public_key,)
     other = BackupServiceKeys(tls_public_key=tls(22), signer_key=signer(22))
     old.now(RUNNING, record(backup_service=other))
-    assert await old.agent.expected_peer() == other.tls_public_key
+    assert await old.agent.expected_peers() == (other.tls_public_key,)
+    old.now(RUNNING, record(backup_service=SERVICE, second=other))
+    assert await old.agent.expected_peers() == (SERVICE.tls_public_key, other.tls_public_key)
+    old.now(RUNNING, record(second=other))
+    assert await old.agent.expected_peers() == (other.tls_public_key,)
     old.now(RUNNING, record())
-    assert await old.agent.expected_peer() is None
+    assert await old.agent.expected_peers() == ()
 
 
 async def test_the_account_is_viewed_once_a_block_however_many_connect(old):
     for _ in range(10):
-        await old.agent.expected_peer()
+        await old.agent.expected_peers()
     assert (old.chain.states, old.chain.accounts) == (1, 1)
 
 
 @pytest.mark.parametrize("state", [recovery(), RECOVERED])
 async def test_a_fenced_machine_lets_nobody_in_even_before_its_next_turn(old, state):
     await old.turns()
-    assert await old.agent.expected_peer() is not None
+    assert await old.agent.expected_peers()
     old.now(state)
-    assert await old.agent.expected_peer() is None
+    assert await old.agent.expected_peers() == ()
 
 
 async def test_nobody_is_let_in_on_a_stale_view(old):
@@ -299,7 +303,7 @@ async def test_nobody_is_let_in_on_a_stale_view(old):
     old.now(RUNNING)
     old.chain.age_seconds = 61
     with pytest.raises(ChainStale):
-        await old.agent.expected_peer()
+        await old.agent.expected_peers()
 
 
 async def test_pins_are_enforced_every_turn_while_a_session_is_open(old):
@@ -339,9 +343,7 @@ async def test_delivered_shares_are_staged_then_concluded_then_promoted_then_use
     assert len(new.caller.calls) == 1
 
 
-@pytest.mark.parametrize(
-    "state", [RUNNING, recovery(recovery_id=8), recovery(new=node_keys(12)), resharing()]
-)
+@pytest.mark.parametrize("state", [RUNNING, recovery(recovery_id=8), recovery(new=node_keys(12)), resharing()])
 async def test_shares_that_arrive_after_their_recovery_ended_are_not_staged(new, state):
     session = new.session(RecoveryClient, recovery_id=7)
     channel, served = await greet(new, session)
@@ -580,7 +582,7 @@ async def test_a_supervisor_that_fails_is_a_fault_of_its_own_and_holds_up_nothin
     await old.turns(3)
     assert "supervisor_failed" in old.codes()
     assert old.agent.node_run.fenced
-    assert await old.agent.expected_peer() is None
+    assert await old.agent.expected_peers() == ()
     (old.directory / "running").rmdir()
     old.clock.seconds += 31
     old.now(recovery())

@@ -170,11 +170,11 @@ async def test_a_newcomer_announces_its_node_registers_its_backup_service_and_wa
 
         async def known():
             record = await net.record("dave")
-            return record.node_candidate and record.backup_service and record
+            return record.node_candidate and record.backup_services[0] and record
 
         record = await net.until(known)
         assert record.node_candidate.info == dave.info("old")
-        assert record.backup_service.tls_public_key == dave.service.keys.tls.tls_key
+        assert record.backup_services[0].tls_public_key == dave.service.keys.tls.tls_key
         assert not record.is_participant
         await net.until_status(dave.node("old"), lambda status: status["onboarding"]["name"] == "Wait")
         await net.until_healthy(dave.service)

@@ -238,7 +238,7 @@ async def test_the_backup_services_keys_are_rotated(tmp_path, units):
         old = public_keys(here.old_home / "keys")
         await (await here.operator()).follow(blocks(ROTATE, "The backup service's keys"))
         new = public_keys(here.new_home / "keys")
-        assert (await net.record("alice")).backup_service.tls_public_key == new.tls_public_key
+        assert (await net.record("alice")).backup_services[0].tls_public_key == new.tls_public_key
         assert not await here.has_access_key(old.account_public_key)
         assert not here.old_home.exists()
 
@@ -255,7 +255,7 @@ async def test_a_node_lost_during_the_rotation_is_recovered_from_the_old_vault(t
         await operator.follow([rotation[start]])
 
         async def registered():
-            service = (await net.record("alice")).backup_service
+            service = (await net.record("alice")).backup_services[0]
             return service.tls_public_key == public_keys(here.new_home / "keys").tls_public_key
 
         await net.until(registered, what="the new service is registered")

@@ -22,8 +22,8 @@ from .test_recovery import until_in_force
 from .world import Operator, World, app, approve, world
 
 
-async def keys_on_chain(net: World, name: str) -> EphemeralKeys:
-    return await net.rpc.ephemeral_keys(net[name].account_id, await net.rpc.head())
+async def keys_on_chain(net: World, name: str, slot: int = 0) -> EphemeralKeys:
+    return (await net.rpc.ephemeral_keys(net[name].account_id, await net.rpc.head()))[slot]
 
 
 async def web_page(operator: Operator, machine: str, path: str) -> tuple[int, str]:

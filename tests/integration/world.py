@@ -167,8 +167,17 @@ stop = ["/bin/sh", "-c", "rm -f running"]
 
     @property
     def service(self) -> Daemon:
-        if "backup" not in self.daemons:
-            directory, health_port = self.directory / "backup", free_port()
+        """The backup service of slot 0."""
+        return self._service("backup", 0)
+
+    @property
+    def second(self) -> Daemon:
+        """The backup service of slot 1, on a machine of its own."""
+        return self._service("second-backup", 1)
+
+    def _service(self, machine: str, slot: int) -> Daemon:
+        if machine not in self.daemons:
+            directory, health_port = self.directory / machine, free_port()
             directory.mkdir(parents=True)
             config = f"""{self.near()}
 [backup_service]
@@ -180,9 +189,10 @@ transfer = "{self.transfer}"
 {"node_web_port" if self.transfer == "web" else "node_agent_port"} = {self.port}
 old_keyset_grace_seconds = {self.grace_seconds}
 health_address = "127.0.0.1:{health_port}"
+{f"slot = {slot}" if slot else ""}
 """
-            self.daemons["backup"] = Daemon(directory, Role.BACKUP_SERVICE, config, health_port)
-        return self.daemons["backup"]
+            self.daemons[machine] = Daemon(directory, Role.BACKUP_SERVICE, config, health_port)
+        return self.daemons[machine]
 
     def store(self, machine: str) -> DirectoryKeyShareStore:
         return DirectoryKeyShareStore(self.node(machine).directory / "keyshares")

@@ -96,7 +96,7 @@ def test_without_an_answer_there_is_no_key_yet_and_an_older_answer_is_none():
 def test_the_record_reads_back_from_the_contract_as_it_was_given():
     opener = client(RECOVERY)
     stored = opener.arguments()["record"] | {"account_id": ALICE, "submitted_in": HEIGHT}
-    keys = decode_ephemeral_keys({"backup_service": stored, "node": None})
+    keys = decode_ephemeral_keys({"backup_services": [stored, None], "nodes": [None, None]})[0]
     assert keys.backup_service.record == opener.record
     server(keys.backup_service, RECOVERY)
 

@@ -189,7 +189,7 @@ def test_the_product_signs_and_accepts_the_same_request_and_response():
     for name, message in (("request", request), ("response", response)):
         shown = found[name].decode().splitlines()[1:]
         assert [f"{field}: {value}" for field, value in message.headers.items()] == shown
-    assert verify_request(request, BACKUP_SERVICE.tls_key, now_ns).exchange_id == EXCHANGE_ID
+    assert verify_request(request, (BACKUP_SERVICE.tls_key,), now_ns).exchange_id == EXCHANGE_ID
     verify_response(response, found["sealed-body"], NODE.tls_key, now_ns)
 
 

@@ -141,6 +141,7 @@ def record(
     node: NodeKeys | None = OLD,
     candidate: NodeKeys | None = None,
     backup_service: BackupServiceKeys | None = None,
+    second: BackupServiceKeys | None = None,
     cooldown_until: int = 0,
     is_participant: bool = True,
 ) -> AccountRecord:
@@ -149,7 +150,7 @@ def record(
         is_participant=is_participant,
         node=node,
         node_candidate=candidate,
-        backup_service=backup_service,
+        backup_services=(backup_service, second),
         cooldown_until=cooldown_until,
     )
 

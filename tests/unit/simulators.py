@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from sharekeeper.domain.ephemeral import EphemeralKeys
+from sharekeeper.domain.ephemeral import EphemeralKeys, EphemeralSlots
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
 from sharekeeper.errors import SharekeeperError
@@ -40,7 +40,7 @@ class SimulatedChain(ChainReader):
         self.height, self.age_seconds = 1000, 0.0
         self.fault: SharekeeperError | None = None
         self.heads = self.states = self.accounts = 0
-        self.ephemeral = EphemeralKeys(backup_service=None, node=None)
+        self.ephemeral = self.second = EphemeralKeys(backup_service=None, node=None)
 
     async def network(self):
         return NETWORK
@@ -60,8 +60,8 @@ class SimulatedChain(ChainReader):
         self.accounts += 1
         return self.record
 
-    async def ephemeral_keys(self, account_id: AccountId, at):
-        return self.ephemeral
+    async def ephemeral_keys(self, account_id: AccountId, at) -> EphemeralSlots:
+        return self.ephemeral, self.second
 
 
 class RecordingCaller(ContractCaller):

@@ -44,7 +44,7 @@ ACCOUNT = {
     "is_participant": True,
     "node": {"url": "http://a", "tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)},
     "node_candidate": None,
-    "backup_service": {"tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)},
+    "backup_services": [{"tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)}, None],
     "cooldown_until": 0,
 }
 
@@ -167,8 +167,9 @@ def test_an_account_record_has_its_pairs_and_its_cooldown():
     assert record.node is not None
     assert (record.node.info.url, record.node.signer_key) == ("http://a", NEW_SIGNER)
     assert record.node_candidate is None
-    assert record.backup_service is not None
-    assert record.backup_service.tls_public_key == NEW_TLS
+    assert record.backup_service_tls_keys == (NEW_TLS,)
+    assert record.backup_services[1] is None
+    assert (record.slot_of(NEW_TLS), record.slot_of(TlsKey(bytes(32)))) == (0, None)
 
 
 def _paths(value, path=()):

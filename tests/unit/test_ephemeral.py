@@ -45,6 +45,13 @@ def as_shown(record: EphemeralRecord) -> dict:
     return given_record | {"account_id": str(record.account_id), "submitted_in": 100}
 
 
+def view(service: object, node: object, *, slot: int = 0) -> dict:
+    """View `ephemeral_keys` with records in one slot."""
+    places = {"backup_services": [None, None], "nodes": [None, None]}
+    places["backup_services"][slot], places["nodes"][slot] = service, node
+    return places
+
+
 def test_the_canonical_text_of_an_opening_record_has_a_dash_for_what_it_lacks():
     assert OPENING.canonical(NETWORK).decode() == (
         "sharekeeper-ephemeral-v1\ndev\nGENESIS\nmpc.test.near\nalice.test.near\nbackup-service\nbackup\n-\n"
@@ -129,19 +136,31 @@ def test_a_signature_has_64_bytes():
 
 
 def test_a_record_is_read_back_from_the_view_as_it_was_submitted():
-    keys = decode_ephemeral_keys({"backup_service": as_shown(OPENING), "node": as_shown(ANSWER)})
-    for shown, record in ((keys.backup_service, OPENING), (keys.node, ANSWER)):
-        assert shown == PublishedRecord(
-            record=record, claimed_hash=record.hash(NETWORK), signature=SIGNATURE, submitted_in=100
-        )
+    for slot in (0, 1):
+        keys = decode_ephemeral_keys(view(as_shown(OPENING), as_shown(ANSWER), slot=slot))
+        for shown, record in ((keys[slot].backup_service, OPENING), (keys[slot].node, ANSWER)):
+            assert shown == PublishedRecord(
+                record=record, claimed_hash=record.hash(NETWORK), signature=SIGNATURE, submitted_in=100
+            )
+        assert (keys[1 - slot].backup_service, keys[1 - slot].node) == (None, None)
 
 
 def test_a_record_that_is_not_there_is_none():
-    keys = decode_ephemeral_keys({"backup_service": None, "node": None})
-    assert (keys.backup_service, keys.node) == (None, None)
+    for keys in decode_ephemeral_keys(view(None, None)):
+        assert (keys.backup_service, keys.node) == (None, None)
 
 
-@pytest.mark.parametrize("shown", [{"backup_service": as_shown(ANSWER), "node": None}, {"backup_service": None}])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        view(as_shown(ANSWER), None),
+        view(as_shown(ANSWER), None, slot=1),
+        {"backup_services": [None, None]},
+        {"backup_services": [None, None], "nodes": [None]},
+        {"backup_services": [None, None, None], "nodes": [None, None]},
+        {"backup_services": None, "nodes": [None, None]},
+    ],
+)
 def test_a_record_in_the_other_roles_place_or_a_missing_place_is_refused(shown):
     with pytest.raises(DecodeError):
         decode_ephemeral_keys(shown)
@@ -149,7 +168,7 @@ def test_a_record_in_the_other_roles_place_or_a_missing_place_is_refused(shown):
 
 def test_a_node_shown_with_the_services_record_is_refused():
     with pytest.raises(DecodeError, match="shown as that of the node says it is of the backup-service"):
-        decode_ephemeral_keys({"backup_service": None, "node": as_shown(OPENING)})
+        decode_ephemeral_keys(view(None, as_shown(OPENING)))
 
 
 SPOILED = [
@@ -172,7 +191,7 @@ SPOILED = [
 @pytest.mark.parametrize(("name", "value"), SPOILED, ids=[name for name, _ in SPOILED])
 def test_a_record_in_a_form_we_do_not_know_is_refused_in_a_short_sentence(name, value):
     with pytest.raises(DecodeError) as refusal:
-        decode_ephemeral_keys({"backup_service": as_shown(OPENING) | {name: value}, "node": None})
+        decode_ephemeral_keys(view(as_shown(OPENING) | {name: value}, None))
     assert len(str(refusal.value)) < 300
 
 
@@ -181,13 +200,13 @@ def test_a_field_that_is_missing_is_named(name):
     shown = as_shown(OPENING)
     del shown[name]
     with pytest.raises(DecodeError, match=f"field '{name}' is missing"):
-        decode_ephemeral_keys({"backup_service": shown, "node": None})
+        decode_ephemeral_keys(view(shown, None))
 
 
 @given(st.sampled_from(sorted(as_shown(ANSWER))), JSON)
 def test_any_json_in_a_record_is_a_value_or_a_decode_error(name, value):
-    shown = copy.deepcopy({"backup_service": as_shown(OPENING), "node": as_shown(ANSWER)})
-    shown["node"][name] = value
+    shown = copy.deepcopy(view(as_shown(OPENING), as_shown(ANSWER)))
+    shown["nodes"][0][name] = value
     with contextlib.suppress(DecodeError):
         decode_ephemeral_keys(shown)
     with contextlib.suppress(DecodeError):

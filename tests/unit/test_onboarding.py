@@ -157,18 +157,30 @@ def test_a_node_remembers_that_it_was_recorded_and_named_and_never_forgets():
 OWN = BackupServiceKeys(tls_public_key=tls(21), signer_key=signer(21))
 
 
-def decide_service(known, history=FRESH):
-    return decide_backup_service_onboarding(record=known, own=OWN, history=history)
+def decide_service(known, history=FRESH, slot=0):
+    return decide_backup_service_onboarding(record=known, own=OWN, history=history, slot=slot)
 
 
 def test_a_backup_service_registers_once():
-    assert decide_service(record()) == RegisterBackupService(tls_public_key=tls(21))
+    assert decide_service(record()) == RegisterBackupService(tls_public_key=tls(21), slot=0)
     assert isinstance(decide_service(record(backup_service=OWN)), Onboarded)
 
 
 def test_a_new_backup_service_takes_over_from_another_one():
     other = BackupServiceKeys(tls_public_key=tls(22), signer_key=signer(22))
-    assert decide_service(record(backup_service=other)) == RegisterBackupService(tls_public_key=tls(21))
+    assert decide_service(record(backup_service=other)) == RegisterBackupService(tls_public_key=tls(21), slot=0)
+
+
+def test_a_backup_service_registers_in_its_slot_and_leaves_the_other_alone():
+    other = BackupServiceKeys(tls_public_key=tls(22), signer_key=signer(22))
+    assert decide_service(record(backup_service=other), slot=1) == RegisterBackupService(tls_public_key=tls(21), slot=1)
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_a_backup_service_is_registered_in_whichever_slot_has_its_key(slot):
+    step = decide_service(record(second=OWN), slot=slot)
+    assert step == Onboarded(reason="this backup service is registered in slot 1")
+    assert remember_backup_service(FRESH, record=record(second=OWN), tls_key=tls(21)).named
 
 
 def test_a_prospective_account_may_register_and_an_unknown_one_waits():

@@ -60,8 +60,9 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedHead:
-    """What a verified request said before its body; `digest` is its Content-Digest field."""
+    """What a verified request said before its body, and who signed it; `digest` is its Content-Digest field."""
 
+    peer: TlsKey
     exchange_id: ExchangeId
     nonce: str
     digest: str
@@ -76,16 +77,17 @@ def sign_request(
     return request
 
 
-def verify_request(request: HttpRequest, peer: TlsKey, now_ns: int) -> SignedHead:
-    """What the head of `request` says, which the owner of `peer` signed just now.
+def verify_request(request: HttpRequest, peers: tuple[TlsKey, ...], now_ns: int) -> SignedHead:
+    """What the head of `request` says, which the owner of one of `peers` signed just now.
 
     Not checked: the body (`check_body`), and whether the nonce was seen before (`NonceMemory`).
 
     Raises:
-        PeerNotAuthenticated: no signature of `peer`, or not in the one form.
+        PeerNotAuthenticated: no signature of one of them, or not in the one form.
         Replayed: signed outside the clock skew window.
     """
-    covered, parameters = _verified(request, peer, now_ns, _REQUEST_COVERS, _REQUEST_PARAMETERS)
+    covered, parameters = _verified(request, peers, now_ns, _REQUEST_COVERS, _REQUEST_PARAMETERS)
+    peer = next(one for one in peers if str(one) == parameters["keyid"])
     nonce = str(parameters["nonce"])
     if len(nonce) != 2 * NONCE_BYTES or not set(nonce) <= set("0123456789abcdef"):
         raise PeerNotAuthenticated("the request's nonce is not 16 bytes in lower-case hex")
@@ -93,7 +95,7 @@ def verify_request(request: HttpRequest, peer: TlsKey, now_ns: int) -> SignedHea
         exchange_id = ExchangeId(covered[f'"{EXCHANGE_HEADER}"'])
     except ValueError as error:
         raise PeerNotAuthenticated(f"the request's field {EXCHANGE_HEADER} is wrong: {error}") from None
-    return SignedHead(exchange_id=exchange_id, nonce=nonce, digest=covered['"content-digest"'])
+    return SignedHead(peer=peer, exchange_id=exchange_id, nonce=nonce, digest=covered['"content-digest"'])
 
 
 def sign_response(status: int, body: bytes, request: HttpRequest, *, identity: KeyPair, now_ns: int) -> HttpResponse:
@@ -110,7 +112,7 @@ def verify_response(response: HttpResponse, body: bytes, peer: TlsKey, now_ns: i
         PeerNotAuthenticated: no signature of `peer`, not in the one form, of another request, or of another body.
         Replayed: signed outside the clock skew window.
     """
-    covered, _ = _verified(response, peer, now_ns, _RESPONSE_COVERS, _RESPONSE_PARAMETERS)
+    covered, _ = _verified(response, (peer,), now_ns, _RESPONSE_COVERS, _RESPONSE_PARAMETERS)
     check_body(covered['"content-digest"'], body)
 
 
@@ -182,16 +184,17 @@ def _sign(
 
 
 def _verified(
-    message: HttpRequest | HttpResponse, peer: TlsKey, now_ns: int, covers: list[str], parameters: set[str]
+    message: HttpRequest | HttpResponse, peers: tuple[TlsKey, ...], now_ns: int, covers: list[str], parameters: set[str]
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """The covered components and the parameters of the message's one signature."""
-    public = Ed25519PublicKey.from_public_bytes(peer.raw)
-    resolver = MappingKeyResolver(public_keys={str(peer): public}, private_keys={})
+    """The covered components and the parameters of the message's one signature, which names one of `peers`."""
+    public = {str(peer): Ed25519PublicKey.from_public_bytes(peer.raw) for peer in peers}
+    resolver = MappingKeyResolver(public_keys=public, private_keys={})
     verifier = _Verifier(signature_algorithm=ED25519, key_resolver=resolver)
     try:
         results = verifier.verify(message, expect_tag=SIGNATURE_TAG)
     except InvalidSignature as error:
-        raise PeerNotAuthenticated(f"the message is not signed by {peer}: {_reason(error)}") from None
+        names = " or ".join(public)
+        raise PeerNotAuthenticated(f"the message is not signed by {names}: {_reason(error)}") from None
     result = results[0]
     if len(results) != 1 or list(result.covered_components) != covers or set(result.parameters) != parameters:
         raise PeerNotAuthenticated("the message's signature does not cover exactly what it must")

@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 import base58
 
 from sharekeeper.adapters.json_rpc import JsonRpc, RpcRefused
-from sharekeeper.domain.ephemeral import EphemeralKeys
+from sharekeeper.domain.ephemeral import EphemeralSlots
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
 from sharekeeper.errors import (
@@ -161,8 +161,8 @@ class NearRpc(ChainReader):
         """View `participant_info` of the account at that block. One request."""
         return await self._decoded("participant_info", {"account_id": account_id}, at, decode_account)
 
-    async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralKeys:
-        """View `ephemeral_keys` of the account at that block, unverified. One request."""
+    async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralSlots:
+        """View `ephemeral_keys` of the account at that block, by slot, unverified. One request."""
         return await self._decoded("ephemeral_keys", {"account_id": account_id}, at, decode_ephemeral_keys)
 
     async def _decoded(self, method: str, args: Mapping[str, Any], at: BlockRef, decode: Callable[[object], _T]) -> _T:

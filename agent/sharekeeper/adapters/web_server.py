@@ -73,13 +73,13 @@ Page = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Exchanges(Protocol):
     """What the endpoints need of the node agent."""
 
-    async def expected_peer(self) -> TlsKey | None:
-        """The key of the backup service at the newest final block; None lets nobody in. Raises `ChainFault`."""
+    async def expected_peers(self) -> tuple[TlsKey, ...]:
+        """The keys of the backup services at the newest final block; none lets nobody in. Raises `ChainFault`."""
 
-    def admit(self, purpose: Purpose, exchange_id: ExchangeId) -> None:
-        """Returns when that exchange is under way. Raises `UnknownExchange`, `PurposeDiffers`."""
+    def admit(self, peer: TlsKey, purpose: Purpose, exchange_id: ExchangeId) -> None:
+        """Returns when that exchange with `peer` is under way. Raises `UnknownExchange`, `PurposeDiffers`."""
 
-    async def serve(self, purpose: Purpose, exchange_id: ExchangeId, body: bytes) -> bytes:
+    async def serve(self, peer: TlsKey, purpose: Purpose, exchange_id: ExchangeId, body: bytes) -> bytes:
         """The sealed answer to a sealed body (empty for a backup). Raises `SharekeeperError`, in words for the peer."""
 
 
@@ -192,7 +192,7 @@ class WebServer:
         self._pages = pages
         self._limits = limits
         self._nonces = NonceMemory()
-        self._pinned: tuple[float, TlsKey | None] | None = None
+        self._pinned: tuple[float, tuple[TlsKey, ...]] | None = None
         self._pin_lock = asyncio.Lock()
         self._http: _Connections | None = None
         self._server: asyncio.Server | None = None
@@ -237,9 +237,9 @@ class WebServer:
         """Every exchange under way whose peer is not expected any more was cut."""
         if self._http is None or self._http.authenticated() == 0:
             return
-        pinned = await self._exchanges.expected_peer()
+        pinned = await self._exchanges.expected_peers()
         for connection in tuple(self._http.held.values()):
-            if connection.peer not in {None, pinned}:
+            if connection.peer is not None and connection.peer not in pinned:
                 connection.transport.abort()
 
     # --- requests -------------------------------------------------------------------------------
@@ -259,18 +259,17 @@ class WebServer:
             return await page(request) if page else web.Response(status=NOT_FOUND, text="there is no such page\n")
         signed = HttpRequest(method=request.method, path=request.raw_path, headers=request.headers)
         try:
-            peer = await self._pin()
-            head = self._verified(signed, peer)
+            head = self._verified(signed, await self._pins())
         except SharekeeperError as error:
             _LOG.info("a request was turned away: %s: %s", error.code, error)
             return web.Response(status=UNAUTHORIZED, text=f"{error.code}: {error}\n")
-        if not self._hold(request, peer):
+        if not self._hold(request, head.peer):
             return web.Response(status=BUSY, text="too many exchanges are under way\n")
         status, body = await self._exchange(request, purpose, head)
         answer = sign_response(status, body, signed, identity=self._identity, now_ns=self._clock.wall_ns())
         return web.Response(status=status, body=body, headers={**answer.headers, **_BINARY})
 
-    def _hold(self, request: web.BaseRequest, peer: TlsKey | None) -> bool:
+    def _hold(self, request: web.BaseRequest, peer: TlsKey) -> bool:
         """The connection is one of an exchange from now on; False if there are too many, or it is gone."""
         connection = self._http.held.get(request.protocol) if self._http else None
         if self._http is None or connection is None or self._http.authenticated() >= self._limits.max_sessions:
@@ -279,27 +278,27 @@ class WebServer:
         connection.ends_in(self._limits.session_seconds)
         return True
 
-    def _verified(self, request: HttpRequest, peer: TlsKey | None) -> SignedHead:
-        if peer is None:
+    def _verified(self, request: HttpRequest, peers: tuple[TlsKey, ...]) -> SignedHead:
+        if not peers:
             raise PeerNotAuthenticated("the contract registers no backup service that this machine serves now")
-        head = verify_request(request, peer, self._clock.wall_ns())
-        self._nonces.use(peer, head.nonce, self._clock.wall_ns())
+        head = verify_request(request, peers, self._clock.wall_ns())
+        self._nonces.use(head.peer, head.nonce, self._clock.wall_ns())
         return head
 
-    async def _pin(self) -> TlsKey | None:
-        """The expected key, asked from the chain at most every half second, however many requests come."""
+    async def _pins(self) -> tuple[TlsKey, ...]:
+        """The expected keys, asked from the chain at most every half second, however many requests come."""
         async with self._pin_lock:
             if self._pinned is None or self._clock.monotonic() - self._pinned[0] >= _PIN_SECONDS:
-                self._pinned = (self._clock.monotonic(), await self._exchanges.expected_peer())
+                self._pinned = (self._clock.monotonic(), await self._exchanges.expected_peers())
             return self._pinned[1]
 
     async def _exchange(self, request: web.BaseRequest, purpose: Purpose, head: SignedHead) -> tuple[int, bytes]:
         """Status and body of the signed answer: sealed, or a refusal."""
         try:
-            self._exchanges.admit(purpose, head.exchange_id)
+            self._exchanges.admit(head.peer, purpose, head.exchange_id)
             body = await self._read(request)
             check_body(head.digest, body)
-            return OK, await self._exchanges.serve(purpose, head.exchange_id, body)
+            return OK, await self._exchanges.serve(head.peer, purpose, head.exchange_id, body)
         except SharekeeperError as error:
             _LOG.info("an exchange was refused: %s: %s", error.code, error)
             return _status_of(error), encode_message(Refusal.of(error))

@@ -108,6 +108,7 @@ def _status(
         "reasons": list(reasons),
         **view_status(service.watch.newest, now_ns),
         "registered": service.registered,
+        "slot": service.slot,
         "current_backup": None if current is None else _backup(service, current),
         "backups": [_backup(service, backup) for backup in service.held()],
         "delivered_recovery_id": service.delivered,

@@ -76,6 +76,8 @@ class BackupServiceSettings:
     policy: HandOutPolicy
     node_agent_port: int
     grace_seconds: float
+    slot: int = 0
+    """Where it registers while no slot has its TLS key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class BackupService:
         self._worker = Worker(self._perform)
         self._backoff = Backoff(ports.clock)
         self._registered_in: ProtocolState | None = None
+        self._slot: int | None = None
         self._index: Sequence[StoredBackup] = ()
         self._index_read_at: float | None = None
         self.verified_at_ns: int | None = None
@@ -196,7 +199,8 @@ class BackupService:
         history = remember_backup_service(memory.history, record=record, tls_key=own.tls_public_key)
         if history != memory.history:
             await memory.remember(history, view.head.height)
-        step = decide_backup_service_onboarding(record=record, own=own, history=history)
+        self._slot = record.slot_of(own.tls_public_key)
+        step = decide_backup_service_onboarding(record=record, own=own, history=history, slot=self.settings.slot)
         self._registered_in = view.state if isinstance(step, Onboarded) else None
         return step
 
@@ -251,11 +255,10 @@ class BackupService:
             case DestroyOlder(current=current):
                 for gone in await self._ports.vault.destroy_older(current):
                     log_event(_LOG, logging.INFO, "older backup destroyed", backup_id=gone)
-            case RegisterBackupService(tls_public_key=key):
-                await self._ports.caller.call(
-                    "register_backup_service", {"backup_service_info": {"public_key": str(key)}}
-                )
-                log_event(_LOG, logging.INFO, "registered with the contract", tls_public_key=str(key))
+            case RegisterBackupService(tls_public_key=key, slot=slot):
+                args = {"backup_service_info": {"public_key": str(key)}, "slot": slot}
+                await self._ports.caller.call("register_backup_service", args)
+                log_event(_LOG, logging.INFO, "registered with the contract", tls_public_key=str(key), slot=slot)
 
     async def _fetch(self, step: FetchShares) -> None:
         stored = await self._exchanges.fetch(step)
@@ -311,6 +314,11 @@ class BackupService:
             raise VaultCorrupt("; ".join(problems))
 
     # --- what others may know -------------------------------------------------------------------
+
+    @property
+    def slot(self) -> int | None:
+        """The account's slot that has this service's TLS key, as last looked up; None when none has."""
+        return self._slot if self.registered else None
 
     @property
     def registered(self) -> bool:

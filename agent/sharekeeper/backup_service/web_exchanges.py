@@ -166,7 +166,8 @@ class WebExchanges:
         """The keys, once the node's answer is final. Raises as `KeyExchangeClient.derive`."""
         while True:
             head = (await self.watch.look()).head
-            bodies = side.derive(await self.chain.ephemeral_keys(self.account_id, head), head.height)
+            slots = await self.chain.ephemeral_keys(self.account_id, head)
+            bodies = side.derive(side.slot_opened(slots), head.height)
             if bodies is not None:
                 return bodies
             await self.clock.sleep(self.watch.pause_seconds / _LOOKS_PER_BLOCK)

@@ -59,14 +59,15 @@ class Wanted:
 def holds(wanted: Wanted, seen: Seen) -> bool:
     """Whether the condition is true.
 
-    registered: the account's backup service is in force, its node in force or announced.
+    registered: a backup service of the account is in force, that with the TLS key if one is named; its node is in
+    force or announced.
     backed-up: the vault holds the keyset in force.
     running: the state is Running. recovery: it is Recovery, of that account if one is named.
     recovered: it is Running, and the account's participant has the new TLS key.
     """
     match wanted.condition:
         case Condition.REGISTERED:
-            return _registered(seen.record)
+            return _registered(seen.record, wanted.tls_key)
         case Condition.BACKED_UP:
             return _backed_up(wanted, seen)
         case Condition.RUNNING:
@@ -77,10 +78,11 @@ def holds(wanted: Wanted, seen: Seen) -> bool:
             return isinstance(seen.state, Running) and _in_force(seen.state, wanted)
 
 
-def _registered(record: AccountRecord | None) -> bool:
-    if record is None or record.backup_service is None:
+def _registered(record: AccountRecord | None, tls_key: TlsKey | None) -> bool:
+    if record is None or (record.node is None and record.node_candidate is None):
         return False
-    return record.node is not None or record.node_candidate is not None
+    services = record.backup_service_tls_keys
+    return bool(services) if tls_key is None else tls_key in services
 
 
 def _backed_up(wanted: Wanted, seen: Seen) -> bool:
@@ -98,7 +100,11 @@ def _in_force(state: Running, wanted: Wanted) -> bool:
 @click.command()
 @click.option("--until", type=click.Choice([one.value for one in Condition]), required=True, help="What to wait for.")
 @click.option("--account-id", type=ACCOUNT_ID, help="Whose; with --config, the account of that file.")
-@click.option("--tls-key", type=TLS_KEY, help="For recovered: the new TLS key; with --config, the node agent's own.")
+@click.option(
+    "--tls-key",
+    type=TLS_KEY,
+    help="For registered: the backup service's. For recovered: the new one. With --config: its own.",
+)
 @click.option("--timeout", type=DURATION, default="5m", show_default=True, help="Give up after that long.")
 @near_options
 @json_option
@@ -115,7 +121,7 @@ def command(
     """Wait until the contract, or the vault, says what is expected.
 
     \b
-    registered  backup service in force, node in force or announced (--account-id)
+    registered  backup service (--tls-key, or any) in force, node in force or announced (--account-id)
     backed-up   the vault of --config holds the keyset in force
     running     the protocol state is Running
     recovery    it is Recovery, of --account-id if given
@@ -141,6 +147,8 @@ def _wanted(
         service = load_backup_service(config_path)
         account_id = account_id or service.account_id
         vault = _vault(service) if condition is Condition.BACKED_UP else None
+        if condition is Condition.REGISTERED and tls_key is None:
+            tls_key = public_keys(service.keys_dir).tls_public_key
     if condition is Condition.BACKED_UP and vault is None:
         raise click.UsageError("backed-up looks into the vault: give --config of the backup service")
     if condition in (Condition.REGISTERED, Condition.RECOVERED) and account_id is None:

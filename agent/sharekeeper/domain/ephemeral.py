@@ -126,7 +126,11 @@ class PublishedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EphemeralKeys:
-    """View `ephemeral_keys` of one account: each side's record, None when there is none or it has expired."""
+    """One slot of view `ephemeral_keys`: each side's record, None when there is none or it has expired."""
 
     backup_service: PublishedRecord | None
     node: PublishedRecord | None
+
+
+EphemeralSlots = tuple[EphemeralKeys, EphemeralKeys]
+"""View `ephemeral_keys` of one account, by slot: what one backup service exchanges leaves the other's alone."""

@@ -195,11 +195,24 @@ class BackupServiceKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRecord:
-    """View `participant_info`: one account. `cooldown_until` is a block height, 0 when there is none."""
+    """View `participant_info`: one account, with the backup service in force in each of its slots.
+
+    `cooldown_until` is a block height, 0 when there is none.
+    """
 
     account_id: AccountId
     is_participant: bool
     node: NodeKeys | None
     node_candidate: NodeKeys | None
-    backup_service: BackupServiceKeys | None
+    backup_services: tuple[BackupServiceKeys | None, BackupServiceKeys | None]
     cooldown_until: int
+
+    @property
+    def backup_service_tls_keys(self) -> tuple[TlsKey, ...]:
+        """The TLS keys of the backup services in force, none to two."""
+        return tuple(service.tls_public_key for service in self.backup_services if service is not None)
+
+    def slot_of(self, tls_key: TlsKey) -> int | None:
+        """The slot whose backup service in force has that TLS key, or None."""
+        keys = (service and service.tls_public_key for service in self.backup_services)
+        return next((slot for slot, key in enumerate(keys) if key == tls_key), None)

@@ -89,7 +89,7 @@ class NodeAgentPorts:
 class NodeAgent:
     """One machine's node agent. `run` until cancelled.
 
-    The listener asks `expected_peer` and calls `serve` (version 1), or asks `web` (version 2).
+    The listener asks `expected_peers` and calls `serve` (version 1), or asks `web` (version 2).
     """
 
     def __init__(self, settings: NodeAgentSettings, ports: NodeAgentPorts) -> None:
@@ -136,7 +136,7 @@ class NodeAgent:
             watch=self.watch,
             faults=self.faults,
             tls=identity,
-            expected_peer=self.expected_peer,
+            expected_peers=self.expected_peers,
             account=self._account,
             ended=self._count,
         )
@@ -373,8 +373,8 @@ class NodeAgent:
 
     # --- the listener asks ----------------------------------------------------------------------
 
-    async def expected_peer(self) -> TlsKey | None:
-        """The backup service the contract registers for this account at the newest final block.
+    async def expected_peers(self) -> tuple[TlsKey, ...]:
+        """The backup services the contract registers for this account at the newest final block, one for each slot.
 
         None, so that nobody is let in: while fenced, or when none is registered. Spec: "Backup", MPC node.
 
@@ -383,9 +383,8 @@ class NodeAgent:
         """
         view = await self.watch.look()
         if self._decide_node_run(view, held=False).fenced:
-            return None
-        record = await self._account(view)
-        return None if record.backup_service is None else record.backup_service.tls_public_key
+            return ()
+        return (await self._account(view)).backup_service_tls_keys
 
     async def serve(self, channel: Channel) -> None:
         """One session with the backup service, to its end. Raises `SharekeeperError`."""

@@ -1,7 +1,8 @@
 """The node's side of the two exchanges over web endpoints (spec: "Version 2", "Node"; docs/wire-format.md).
 
-Each turn it answers the record with which the backup service opens an exchange, once; then it serves that
-exchange, once. The pair lives here and nowhere else: after a restart the exchange is unknown.
+Each turn it answers the record with which a backup service opens an exchange, once; then it serves that
+exchange, once. Each of the account's two slots has an exchange of its own, and a fault in one leaves the other's
+alone. The pair lives here and nowhere else: after a restart the exchange is unknown.
 """
 
 import logging
@@ -26,15 +27,19 @@ from sharekeeper.protocol.sealed_body import NONCE_BYTES, SealedBodies
 from sharekeeper.protocol.session import WebBackupServer, WebRecoveryServer
 from sharekeeper.reconcile import Backoff, ChainWatch, Faults, View, Worker
 from sharekeeper.secret import Secret
+from sharekeeper.spec import SLOTS
 
 _LOG: Final = logging.getLogger(__name__)
 _FINAL_SECONDS: Final = 10.0
 """How long a request waits until this side, too, sees its own answer final."""
 
 
+_GONE: Final = "this node has no key of that exchange: it was used, replaced, or lost in a restart"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSessionPorts:
-    """What version 2 works with. `expected_peer`, `account` and `ended` (purpose, result) are the node agent's."""
+    """What version 2 works with. `expected_peers`, `account` and `ended` (purpose, result) are the node agent's."""
 
     chain: ChainReader
     caller: ContractCaller
@@ -42,16 +47,77 @@ class WebSessionPorts:
     watch: ChainWatch
     faults: Faults
     tls: KeyPair
-    expected_peer: Callable[[], Awaitable[TlsKey | None]]
+    expected_peers: Callable[[], Awaitable[tuple[TlsKey, ...]]]
     account: Callable[[View], Awaitable[AccountRecord]]
     ended: Callable[[str, str], None]
     entropy: Callable[[int], bytes] = os.urandom
 
 
 class WebSessions:
-    """The exchange under way, if there is one. `adapters.web_server` asks `expected_peer`, `admit` and `serve`."""
+    """The exchanges under way, by slot. `adapters.web_server` asks `expected_peers`, `admit` and `serve`."""
 
     def __init__(self, sessions: Sessions, ports: WebSessionPorts) -> None:
+        self._sessions = sessions
+        self._ports = ports
+        self._slots: Final = tuple(SlotSession(slot, sessions, ports) for slot in range(SLOTS))
+
+    async def turn(self, view: View, *, held: bool) -> None:
+        """The exchange that is open at `view` in either slot is answered or about to be.
+
+        `held`: the shares of the keyset in force are on disk.
+
+        Raises:
+            PeerFault: the record that opens an exchange is not acceptable; the other slot had its turn.
+            ChainFault: the views.
+        """
+        keys = await self._ports.chain.ephemeral_keys(self._sessions.account_id, view.head)
+        faults = []
+        for slot, its_keys in zip(self._slots, keys, strict=True):
+            try:
+                await slot.turn(view, its_keys, held=held)
+            except SharekeeperError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+
+    async def stop(self) -> None:
+        """No answer is under way, and no pair is held."""
+        for slot in self._slots:
+            await slot.stop()
+
+    async def expected_peers(self) -> tuple[TlsKey, ...]:
+        """The backup services to serve, as `NodeAgent.expected_peers`."""
+        return await self._ports.expected_peers()
+
+    def admit(self, peer: TlsKey, purpose: Purpose, exchange_id: ExchangeId) -> None:
+        """Returns when that exchange with `peer` is under way and not used up.
+
+        Raises:
+            UnknownExchange: another one is, or none, or this machine restarted since.
+            PurposeDiffers: it has another purpose.
+        """
+        self._slot(peer, exchange_id).admitted(purpose)
+
+    async def serve(self, peer: TlsKey, purpose: Purpose, exchange_id: ExchangeId, body: bytes) -> bytes:
+        """The sealed answer: for a backup the shares, for a recovery the receipt of what is now durable.
+
+        Raises as `SlotSession.serve`, and `UnknownExchange`.
+        """
+        return await self._slot(peer, exchange_id).serve(purpose, body)
+
+    def _slot(self, peer: TlsKey, exchange_id: ExchangeId) -> "SlotSession":
+        found = next((slot for slot in self._slots if slot.has(peer, exchange_id)), None)
+        if found is None:
+            raise UnknownExchange(_GONE)
+        return found
+
+
+class SlotSession:
+    """The exchange of one slot under way, if there is one."""
+
+    def __init__(self, slot: int, sessions: Sessions, ports: WebSessionPorts) -> None:
+        self._slot = slot
+        self._topic = f"answer in slot {slot}"
         self._sessions = sessions
         self._ports = ports
         self._side: KeyExchangeServer | None = None
@@ -60,16 +126,8 @@ class WebSessions:
 
     # --- answering ------------------------------------------------------------------------------
 
-    async def turn(self, view: View, *, held: bool) -> None:
-        """The exchange that is open at `view` is answered or about to be; a pair whose time is over is forgotten.
-
-        `held`: the shares of the keyset in force are on disk.
-
-        Raises:
-            PeerFault: the record that opens the exchange is not acceptable.
-            ChainFault: the views.
-        """
-        keys = await self._ports.chain.ephemeral_keys(self._sessions.account_id, view.head)
+    async def turn(self, view: View, keys: EphemeralKeys, *, held: bool) -> None:
+        """As `WebSessions.turn`, for this slot; a pair whose time is over is forgotten. `keys`: the slot's at `view`."""
         self._forget_stale(keys, view.head.height)
         self._answering.reap()
         step = await self._decide(view, keys, held=held) if unanswered(keys) else None
@@ -84,7 +142,7 @@ class WebSessions:
             self._side.forget()
 
     async def _decide(self, view: View, keys: EphemeralKeys, *, held: bool) -> AnswerRecord | None:
-        service = (await self._ports.account(view)).backup_service
+        service = (await self._ports.account(view)).backup_services[self._slot]
         step = decide_answer(
             state=view.state,
             account_id=self._sessions.account_id,
@@ -108,9 +166,9 @@ class WebSessions:
             side = self._side_of(step)
             await self._ports.caller.call("submit_ephemeral_key", side.arguments())
         except SharekeeperError as error:
-            self._ports.faults.note("answer", error)
+            self._ports.faults.note(self._topic, error)
         else:
-            self._ports.faults.clear("answer")
+            self._ports.faults.clear(self._topic)
             log_event(_LOG, logging.INFO, "exchange answered", exchange_id=side.record.exchange_id)
         self._backoff.tried(step, block_seconds=self._ports.watch.pause_seconds)
 
@@ -132,20 +190,16 @@ class WebSessions:
 
     # --- serving --------------------------------------------------------------------------------
 
-    async def expected_peer(self) -> TlsKey | None:
-        """The backup service to serve, as `NodeAgent.expected_peer`."""
-        return await self._ports.expected_peer()
+    def has(self, peer: TlsKey, exchange_id: ExchangeId) -> bool:
+        """That exchange with `peer` is under way and not used up."""
+        side = self._side
+        return (
+            side is not None
+            and not side.forgotten
+            and (side.record.exchange_id, side.exchange.backup_service_tls_key) == (exchange_id, peer)
+        )
 
-    def admit(self, purpose: Purpose, exchange_id: ExchangeId) -> None:
-        """Returns when that exchange is under way and not used up.
-
-        Raises:
-            UnknownExchange: another one is, or none, or this machine restarted since.
-            PurposeDiffers: it has another purpose.
-        """
-        self._admitted(purpose, exchange_id)
-
-    async def serve(self, purpose: Purpose, exchange_id: ExchangeId, body: bytes) -> bytes:
+    async def serve(self, purpose: Purpose, body: bytes) -> bytes:
         """The sealed answer: for a backup the shares, for a recovery the receipt of what is now durable.
 
         1. The exchange is under way. 2. Both records are final; the pair is used up, whatever follows. 3. The
@@ -156,7 +210,7 @@ class WebSessions:
             PeerFault: the backup service, or its view of the contract.
             SharekeeperError: a fault of this side, without its details.
         """
-        side = self._admitted(purpose, exchange_id)  # 1
+        side = self.admitted(purpose)  # 1
         result = "cancelled"
         try:
             answer = await self._served(side, body)
@@ -174,7 +228,7 @@ class WebSessions:
     async def _served(self, side: KeyExchangeServer, body: bytes) -> bytes:
         bodies = await self._derived(side)  # 2
         try:
-            if await self._ports.expected_peer() != side.exchange.backup_service_tls_key:  # 3
+            if side.exchange.backup_service_tls_key not in await self._ports.expected_peers():  # 3
                 raise PinChanged("the contract no longer registers this backup service")
             if side.exchange.purpose is Purpose.BACKUP:
                 return await self._serve_backup(side.exchange, bodies)
@@ -182,10 +236,11 @@ class WebSessions:
         finally:
             bodies.forget()
 
-    def _admitted(self, purpose: Purpose, exchange_id: ExchangeId) -> KeyExchangeServer:
+    def admitted(self, purpose: Purpose) -> KeyExchangeServer:
+        """This side of the exchange under way, which has that purpose. Raises `UnknownExchange`, `PurposeDiffers`."""
         side = self._side
-        if side is None or side.forgotten or side.record.exchange_id != exchange_id:
-            raise UnknownExchange("this node has no key of that exchange: it was used, replaced, or lost in a restart")
+        if side is None or side.forgotten:
+            raise UnknownExchange(_GONE)
         if side.exchange.purpose is not purpose:
             raise PurposeDiffers(f"that exchange was opened for a {side.exchange.purpose.value}")
         return side
@@ -196,7 +251,7 @@ class WebSessions:
         deadline = clock.monotonic() + _FINAL_SECONDS
         while True:
             head = (await self._ports.watch.look()).head
-            keys = await self._ports.chain.ephemeral_keys(self._sessions.account_id, head)
+            keys = (await self._ports.chain.ephemeral_keys(self._sessions.account_id, head))[self._slot]
             if not unanswered(keys) or clock.monotonic() >= deadline:
                 return side.derive(keys, head.height)
             await clock.sleep(self._ports.watch.pause_seconds)

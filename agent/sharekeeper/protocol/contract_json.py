@@ -13,6 +13,7 @@ from sharekeeper.domain.ephemeral import (
     ED25519_SIGNATURE_BYTES,
     EphemeralKeys,
     EphemeralRecord,
+    EphemeralSlots,
     ExchangeId,
     PublishedRecord,
     X25519Key,
@@ -51,6 +52,7 @@ from sharekeeper.protocol.codec import (
     keyset_of,
     text,
 )
+from sharekeeper.spec import SLOTS
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Ed25519Key)
@@ -89,24 +91,26 @@ def decode_account(value: object) -> AccountRecord:
         is_participant=boolean(value, "is_participant"),
         node=_optional(value, "node", _decode_node_keys),
         node_candidate=_optional(value, "node_candidate", _decode_node_keys),
-        backup_service=_optional(value, "backup_service", _decode_backup_service_keys),
+        backup_services=_slots(value, "backup_services", _decode_backup_service_keys),
         cooldown_until=integer(value, "cooldown_until"),
     )
 
 
-def decode_ephemeral_keys(value: object) -> EphemeralKeys:
-    """View `ephemeral_keys`: both records of one account. Raises `DecodeError`.
+def decode_ephemeral_keys(value: object) -> EphemeralSlots:
+    """View `ephemeral_keys`: the records of one account by slot. Raises `DecodeError`.
 
     Not checked here: hash, signature, and whether the records are those of the exchange we mean.
     """
-    keys = EphemeralKeys(
-        backup_service=_optional(value, "backup_service", _decode_published),
-        node=_optional(value, "node", _decode_published),
+    services = _slots(value, "backup_services", _decode_published)
+    nodes = _slots(value, "nodes", _decode_published)
+    for records, role in ((services, Role.BACKUP_SERVICE), (nodes, Role.NODE)):
+        for published in records:
+            if published is not None and published.record.role is not role:
+                raise DecodeError(f"the record shown as that of the {role} says it is of the {published.record.role}")
+    return (
+        EphemeralKeys(backup_service=services[0], node=nodes[0]),
+        EphemeralKeys(backup_service=services[1], node=nodes[1]),
     )
-    for published, role in ((keys.backup_service, Role.BACKUP_SERVICE), (keys.node, Role.NODE)):
-        if published is not None and published.record.role is not role:
-            raise DecodeError(f"the record shown as that of the {role} says it is of the {published.record.role}")
-    return keys
 
 
 def encode_ephemeral_record(record: EphemeralRecord, network: NetworkId, signature: bytes) -> dict[str, Any]:
@@ -277,6 +281,15 @@ def _decode_backup_service_keys(value: object) -> BackupServiceKeys:
 def _optional(value: object, name: str, decode: Callable[[object], _T]) -> _T | None:
     found = field(value, name)
     return None if found is None else decode(found)
+
+
+def _slots(value: object, name: str, decode: Callable[[object], _T]) -> tuple[_T | None, _T | None]:
+    """What each of an account's slots has."""
+    found = array(value, name)
+    if len(found) != SLOTS:
+        raise DecodeError(f"field {name!r} has {len(found)} entries, and an account has {SLOTS} slots")
+    first, second = (None if entry is None else decode(entry) for entry in found)
+    return first, second
 
 
 def _choice(kind: type[_E], value: object, name: str) -> _E:

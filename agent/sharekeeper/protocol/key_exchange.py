@@ -25,7 +25,14 @@ from nacl.bindings import (
 )
 
 from sharekeeper.crypto.keypair import KeyPair, signed_by
-from sharekeeper.domain.ephemeral import EphemeralKeys, EphemeralRecord, ExchangeId, PublishedRecord, X25519Key
+from sharekeeper.domain.ephemeral import (
+    EphemeralKeys,
+    EphemeralRecord,
+    EphemeralSlots,
+    ExchangeId,
+    PublishedRecord,
+    X25519Key,
+)
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.domain.keyshare import Purpose
@@ -117,8 +124,12 @@ class KeyExchangeClient(KeyExchange):
         """As `KeyExchange`; `expires_on`: block height from which the key is void."""
         super().__init__(exchange, exchange_id=exchange_id, secret=secret, tls=tls, expires_on=expires_on, answers=None)
 
+    def slot_opened(self, slots: EphemeralSlots) -> EphemeralKeys:
+        """The records of the slot that shows the own one; those of slot 0 when none does."""
+        return next((keys for keys in slots if self._is_own(keys.backup_service)), slots[0])
+
     def derive(self, keys: EphemeralKeys, height: int) -> SealedBodies | None:
-        """The keys, or None while the node has not answered. `keys`: the contract's at final block `height`.
+        """The keys, or None while the node has not answered. `keys`: the contract's in its slot at final block `height`.
 
         Raises:
             RecordExpired: the own key's time is over.
@@ -273,8 +284,8 @@ def decide_answer(
         account_id: the own account.
         network: the contract this is about.
         tls_key: the own one.
-        backup_service: the TLS key of the account's backup service in force.
-        keys: view `ephemeral_keys` of the own account.
+        backup_service: the TLS key of the slot's backup service in force.
+        keys: that slot in view `ephemeral_keys` of the own account.
         held: the shares of the keyset in force are on disk, so that a backup can be served.
         height: of that block.
 

@@ -86,9 +86,10 @@ class SubmitRecoveryInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterBackupService:
-    """Call `register_backup_service`."""
+    """Call `register_backup_service` for that slot."""
 
     tls_public_key: TlsKey
+    slot: int
 
 
 NodeOnboarding = Onboarded | Wait | OperatorNeeded | SubmitParticipantInfo | SubmitRecoveryInfo
@@ -179,15 +180,20 @@ def _decide_replacement(
 
 
 def decide_backup_service_onboarding(
-    *, record: AccountRecord, own: BackupServiceKeys, history: KeyHistory
+    *, record: AccountRecord, own: BackupServiceKeys, history: KeyHistory, slot: int
 ) -> BackupServiceOnboarding:
-    """The next onboarding step of a backup service. Spec: "Onboarding", backup service, step 3."""
-    if record.backup_service == own:
-        return Onboarded(reason="this backup service is registered")
-    if record.backup_service is not None and record.backup_service.tls_public_key == own.tls_public_key:
+    """The next onboarding step of a backup service. Spec: "Onboarding", backup service, step 3.
+
+    It is registered in whichever slot has its TLS key; `slot` is where it registers when none has.
+    """
+    known = record.slot_of(own.tls_public_key)
+    service = None if known is None else record.backup_services[known]
+    if service == own:
+        return Onboarded(reason=f"this backup service is registered in slot {known}")
+    if service is not None:
         return OperatorNeeded(
             fault=NotRegistered,
-            message=f"the contract knows this TLS key with signer key {record.backup_service.signer_key}, "
+            message=f"the contract knows this TLS key with signer key {service.signer_key}, "
             f"and this machine holds {own.signer_key}: restore the right account_key, or {_NEW_KEYS}",
         )
     if history.recorded or history.named:
@@ -197,7 +203,7 @@ def decide_backup_service_onboarding(
         )
     if not record.is_participant and record.node_candidate is None:
         return Wait(reason=f"{record.account_id} has not announced a node yet")
-    return RegisterBackupService(tls_public_key=own.tls_public_key)
+    return RegisterBackupService(tls_public_key=own.tls_public_key, slot=slot)
 
 
 def remember_node(
@@ -215,5 +221,5 @@ def remember_node(
 
 def remember_backup_service(history: KeyHistory, *, record: AccountRecord, tls_key: TlsKey) -> KeyHistory:
     """`history` with what this final view adds to it."""
-    seen = record.backup_service is not None and record.backup_service.tls_public_key == tls_key
+    seen = record.slot_of(tls_key) is not None
     return KeyHistory(recorded=history.recorded or seen, named=history.named or seen)
