@@ -318,7 +318,7 @@ class NodeAgent:
         due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else self.onboarding
         call = due if isinstance(due, _CALLS) else None
         self._caller.reap()
-        if call is not None and call != self._caller.basis and not self._call_backoff.due((call, view.state)):
+        if call is not None and call != self._caller.basis and not self._call_backoff.due(_basis(call, view)):
             call = None
         await self._caller.follow(call)
 
@@ -367,7 +367,7 @@ class NodeAgent:
         else:
             self.faults.clear(topic)
         newest = self.watch.newest
-        self._call_backoff.tried((call, newest and newest.state), block_seconds=self.watch.pause_seconds)
+        self._call_backoff.tried(newest and _basis(call, newest), block_seconds=self.watch.pause_seconds)
 
     async def _call(self, call: Call) -> None:
         match call:
@@ -434,6 +434,11 @@ class NodeAgent:
             log_event(_LOG, logging.INFO, f"{purpose} exchange complete")
             self.faults.clear("exchange")
         self.exchanges_total[purpose, result] = self.exchanges_total.get((purpose, result), 0) + 1
+
+
+def _basis(call: Call, view: View) -> object:
+    """What a failed call waits on: the votes and attempts of a key event, which anyone can make, change nothing."""
+    return call, type(view.state), running_part(view.state)
 
 
 def _info_args(info: ParticipantInfo) -> dict[str, str]:
