@@ -15,11 +15,13 @@ from contract.session import Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contract.codec import Json
+    from contract.records import Store
     from contract.views import Reader
 
 NODE_CODE = "node"
 BACKUP_SERVICE_CODE = "backup_service"
 MEASUREMENTS = "measurements"
+KINDS = (NODE_CODE, BACKUP_SERVICE_CODE, MEASUREMENTS)
 MOST_ALLOWED = 16
 REGISTER_BYTES = 48
 REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "key_provider_event_digest")
@@ -94,12 +96,19 @@ def allowed_now(source: "Session | Reader", kind: str) -> "list[tuple[str, str]]
 
 
 def participants_now(source: "Session | Reader") -> dict[str, bool]:
-    return {entry[0]: True for entry in records.participants(source.store)}
+    """The participants' account ids, read off their lines (records.py)."""
+    return {line[2 : line.find('"', 2)]: True for line in records.participant_lines(source.store).split("\n")}
 
 
 def open_votes(source: "Session | Reader", kind: str, current: dict[str, bool]) -> "list[tuple[str, str]]":
     """Account and proposal of each vote of the participants `current`, oldest first."""
     return [entry for entry in lines(source, votes_key(kind)) if entry[0] in current]
+
+
+def drop_votes(store: "Store") -> None:
+    """Another participant set governs: no vote given under the one before counts for it."""
+    for kind in KINDS:
+        records.remove(store, votes_key(kind))
 
 
 def would_change(allowed: "list[tuple[str, str]]", value: str, allow: bool) -> bool:
@@ -143,7 +152,7 @@ def code_hash_votes(reader: "Reader", arguments: "Json") -> str:
     """The open votes of each kind: what for, and the participants that gave them."""
     codec.fields(arguments, "arguments", ())
     current = participants_now(reader)
-    kinds = [f'"{kind}":{votes_json(reader, kind, current)}' for kind in (NODE_CODE, BACKUP_SERVICE_CODE, MEASUREMENTS)]
+    kinds = [f'"{kind}":{votes_json(reader, kind, current)}' for kind in KINDS]
     return "{" + ",".join(kinds) + "}"
 
 

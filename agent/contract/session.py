@@ -17,8 +17,6 @@ NODE_IN_FORCE = "the node in force"
 CANDIDATE = "a candidate node"
 BACKUP_SERVICE_IN_FORCE = "the backup service in force"
 
-GOVERNING = (NODE_IN_FORCE, UNRECORDED)  # of a participant: its node, or the operator's own key
-
 MOST_PAIRS_OF_AN_ACCOUNT = 250  # bounds what one account can make the contract remember
 
 
@@ -77,9 +75,9 @@ class Session:
             raise ContractError(f"{self.account.account_id} is no participant; only participants make this call")
 
     def require_governing(self) -> None:
-        """Refuses all but a participant, by its node in force or by the operator's unrecorded key."""
+        """Refuses all but a participant's node in force and an unrecorded key of the account, its operator's."""
         self.require_participant()
-        self.require(GOVERNING)
+        self.require((NODE_IN_FORCE, UNRECORDED))
 
     def record_new_pair(self, role: str, pair: Pair) -> None:
         """Key rules 2 and 3: a new TLS key comes only with a new signer key; both are recorded for ever."""

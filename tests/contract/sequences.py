@@ -2,6 +2,7 @@
 
 from tests.contract.code_hash_sequences import CODE_HASH_SEQUENCES
 from tests.contract.ephemeral_sequences import EPHEMERAL_SEQUENCES
+from tests.contract.key_event_sequences import KEY_EVENT_SEQUENCES
 from tests.contract.slot_sequences import SLOT_SEQUENCES
 from tests.contract.steps import (
     BACKUP,
@@ -499,6 +500,7 @@ SEQUENCES = (
         ),
     ),
     *EPHEMERAL_SEQUENCES,
+    *KEY_EVENT_SEQUENCES,
     *SLOT_SEQUENCES,
     *CODE_HASH_SEQUENCES,
 )

@@ -54,11 +54,11 @@ def _host(word: str, disks: tuple[str, ...]) -> Host:
 
 
 @main.command()
-@_NAMES
-def destroy(names: tuple[str, ...]) -> None:
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every host of this checkout.")
+def destroy(names: tuple[str, ...], *, everything: bool) -> None:
     """Remove hosts, and whatever they alone needed. A host that is not there is removed already."""
-    known = {host.name: host for host in every()}
-    changed = [machine.destroy(known[name]) for name in names if name in known]
+    changed = [machine.destroy(host) for host in every() if everything or host.name in names]
     _show(changed=any(changed))
 
 
