@@ -60,15 +60,15 @@ def vote(session: Session, kind: str, value: str, allow: bool) -> None:
     """The caller's vote on `value` takes the place of its open vote of that kind; at the threshold it takes effect."""
     session.require_governing()
     allowed = allowed_now(session, kind)
-    own = session.account.account_id
-    votes = [entry for entry in open_votes(session, kind, participants_now(session)) if entry[0] != own]
+    own = session.account.account_id + ":"
+    votes = [line for line in open_votes(session, kind, participants_now(session)) if not line.startswith(own)]
     if would_change(allowed, value, allow):
         proposal = value + (',"allow":true' if allow else ',"allow":false')
-        votes.append((own, proposal))
-        if len([name for name, voted in votes if voted == proposal]) >= session.header.threshold:
-            votes = [entry for entry in votes if entry[1] != proposal]
+        votes.append(own + proposal)
+        if len([line for line in votes if line.endswith(":" + proposal)]) >= session.header.threshold:
+            votes = [line for line in votes if not line.endswith(":" + proposal)]
             take_effect(session, kind, allowed, value, allow)
-    session.store.set(votes_key(kind), "\n".join([name + ":" + voted for name, voted in votes]))
+    session.store.set(votes_key(kind), "\n".join(votes))
 
 
 def allowed_key(kind: str) -> str:
@@ -79,20 +79,19 @@ def votes_key(kind: str) -> str:
     return f"code-votes/{kind}"
 
 
-def lines(source: "Session | Reader", key: str) -> "list[tuple[str, str]]":
-    """The two parts of each line of the text under `key`."""
-    found = []
-    for line in (source.store.get(key) or "").split("\n"):
-        left, colon, right = line.partition(":")
-        if colon:
-            found.append((left, right))
-    return found
+def lines(source: "Session | Reader", key: str) -> list[str]:
+    stored = source.store.get(key)
+    return stored.split("\n") if stored else []
 
 
 def allowed_now(source: "Session | Reader", kind: str) -> "list[tuple[str, str]]":
     """What is allowed at this height: the height at which that ends, or `LASTING`, and the value."""
-    entries = lines(source, allowed_key(kind))
-    return [entry for entry in entries if entry[0] == LASTING or source.height < int(entry[0])]
+    entries = []
+    for line in lines(source, allowed_key(kind)):
+        until, _, value = line.partition(":")
+        if until == LASTING or source.height < int(until):
+            entries.append((until, value))
+    return entries
 
 
 def participants_now(source: "Session | Reader") -> dict[str, bool]:
@@ -100,9 +99,9 @@ def participants_now(source: "Session | Reader") -> dict[str, bool]:
     return {line[2 : line.find('"', 2)]: True for line in records.participant_lines(source.store).split("\n")}
 
 
-def open_votes(source: "Session | Reader", kind: str, current: dict[str, bool]) -> "list[tuple[str, str]]":
-    """Account and proposal of each vote of the participants `current`, oldest first."""
-    return [entry for entry in lines(source, votes_key(kind)) if entry[0] in current]
+def open_votes(source: "Session | Reader", kind: str, current: dict[str, bool]) -> list[str]:
+    """The lines of the votes of the participants `current`, oldest first."""
+    return [line for line in lines(source, votes_key(kind)) if line[: line.find(":")] in current]
 
 
 def drop_votes(store: "Store") -> None:
@@ -159,7 +158,8 @@ def code_hash_votes(reader: "Reader", arguments: "Json") -> str:
 def votes_json(reader: "Reader", kind: str, current: dict[str, bool]) -> str:
     proposals: list[str] = []
     voters: dict[str, list[str]] = {}
-    for name, proposal in open_votes(reader, kind, current):
+    for line in open_votes(reader, kind, current):
+        name, _, proposal = line.partition(":")
         if proposal not in voters:
             proposals.append(proposal)  # MicroPython's dicts keep no order
             voters[proposal] = []
