@@ -21,6 +21,7 @@ from sharekeeper_devnet.chain.transaction import (
     AccessKey,
     Action,
     AddKey,
+    DeleteAccount,
     DeployContract,
     FunctionCall,
     FunctionCallAccess,
@@ -54,10 +55,17 @@ def check_form(transaction: SignedTransaction) -> None:
         raise InvalidTransactionError({"TransactionSizeExceeded": {"size": size, "limit": MAX_TRANSACTION_BYTES}})
     if not transaction.has_valid_signature():
         raise InvalidTransactionError("InvalidSignature")
-    _check_actions(transaction.actions)
+    check_actions(transaction.actions)
 
 
-def _check_actions(actions: tuple[Action, ...]) -> None:
+def check_actions(actions: tuple[Action, ...]) -> None:
+    """Returns when a transaction or a receipt may have `actions`.
+
+    Raises:
+        InvalidActionsError: it may not.
+    """
+    if any(isinstance(action, DeleteAccount) for action in actions[:-1]):
+        raise InvalidActionsError("DeleteActionMustBeFinal")
     if len(actions) > MAX_ACTIONS_PER_RECEIPT:
         raise InvalidActionsError(
             {
