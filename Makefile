@@ -8,13 +8,14 @@ CONTRACT_BUILD := $(PYTHON) agent/contract/build/build.py
 PYTEST_ARGS ?=
 DRILL_ARGS ?=
 TRANSFER ?= p2p
+SCENARIOS ?=
 # Ansible refuses a locale that is not UTF-8.
 export LC_ALL := C.UTF-8
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint format bench contract contract-check lock ci clean
+.PHONY: help setup drill test molecule molecule-base lint format bench contract contract-check lock ci ci-full clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -36,6 +37,12 @@ drill: $(STAMP) ## lose every node of a local MPC network and recover it; report
 
 test: $(STAMP) ## run all tests, two at a time (about seven minutes)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+molecule: $(STAMP) molecule-base ## play the roles on real Debian hosts of this computer; needs root (SCENARIOS="base topology")
+	$(BIN)/python -m tests.molecule $(SCENARIOS)
+
+molecule-base: $(STAMP) ## build the hosts' base image, once (about 40 seconds)
+	@$(BIN)/python -m tests.molecule.hosts base
 
 lint: $(STAMP) ## what pre-commit and CI check: format, lint, types, imports, roles
 	$(BIN)/ruff format --check .
@@ -67,6 +74,9 @@ lock: $(STAMP) ## resolve the lock files again
 ci: ## everything CI runs, as CI runs it
 	.ci/run
 
+ci-full: ci molecule ## everything CI runs, then every Molecule scenario; needs root
+
 clean: ## remove what was built; a running drill is stopped first
 	-[ ! -x $(BIN)/python ] || $(BIN)/python -m sharekeeper_devnet.drill --sweep
+	-[ ! -d .build/molecule/hosts ] || [ ! -x $(BIN)/python ] || $(BIN)/python -m tests.molecule.hosts destroy --all
 	rm -rf $(VENV) run .build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

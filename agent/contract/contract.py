@@ -110,6 +110,46 @@ def submit_ephemeral_key():
 
 
 @near.export
+def vote_add_domains():
+    call("vote_add_domains")
+
+
+@near.export
+def start_keygen_instance():
+    call("start_keygen_instance")
+
+
+@near.export
+def vote_pk():
+    call("vote_pk")
+
+
+@near.export
+def vote_cancel_keygen():
+    call("vote_cancel_keygen")
+
+
+@near.export
+def vote_new_parameters():
+    call("vote_new_parameters")
+
+
+@near.export
+def start_reshare_instance():
+    call("start_reshare_instance")
+
+
+@near.export
+def vote_reshared():
+    call("vote_reshared")
+
+
+@near.export
+def vote_cancel_resharing():
+    call("vote_cancel_resharing")
+
+
+@near.export
 def sign():
     call("sign")
 
@@ -142,6 +182,11 @@ def participant_info():
 @near.export
 def backup_services():
     view("backup_services")
+
+
+@near.export
+def proposed_parameters():
+    view("proposed_parameters")
 
 
 @near.export

@@ -1,9 +1,8 @@
 """`init`: the state a network starts from, checked as a whole before anything is stored."""
 
-import json
-
-from contract import codec, records
+from contract import codec, domains, records
 from contract.codec import ContractError
+from contract.domains import MOST_DOMAINS
 from contract.records import NODE, Account, Pair
 from contract.session import UNRECORDED, Session, participant_info
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 
     from contract.codec import Json
 
-MOST_PARTICIPANTS = 128
-MOST_DOMAINS = 128
+MOST_PARTICIPANTS = 400
 LONGEST_WAIT_BLOCKS = 10**9
 
 # name: default, least, most
@@ -23,23 +21,10 @@ CONFIG = {
     "recovery_cooldown_blocks": (60000, 0, LONGEST_WAIT_BLOCKS),
     "request_timeout_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
     "ephemeral_key_max_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
+    "key_event_timeout_blocks": (30, 1, LONGEST_WAIT_BLOCKS),
+    "code_hash_grace_blocks": (50000, 0, LONGEST_WAIT_BLOCKS),
     "max_url_bytes": (256, 16, 2048),
     "max_prospective_accounts": (100, 0, 1000),
-}
-
-PURPOSES = ("Sign", "ForeignTx", "CKD")
-# protocol: the variant of its public key in the keyset
-PROTOCOLS = {
-    "CaitSith": "Secp256k1",
-    "DamgardEtAl": "Secp256k1",
-    "Frost": "Ed25519",
-    "ConfidentialKeyDerivation": "Bls12381",
-}
-# variant: field of the public key string, prefix, bytes, optional fields
-KEY_VARIANTS = {
-    "Secp256k1": ("near_public_key", "secp256k1:", 64, ()),
-    "Ed25519": ("near_public_key_compressed", "ed25519:", 32, ("edwards_point",)),
-    "Bls12381": ("public_key", "bls12381g2:", 96, ()),
 }
 
 
@@ -73,26 +58,24 @@ def checked_config(value: "Json") -> dict[str, int]:
 
 def store_participants(session: Session, entries: "list[Any]", signer_keys: "Json") -> None:
     header = session.header
-    order = []
+    lines = {}
     names: list[str] = []
-    seen_ids = []
     for entry in entries:
         if not isinstance(entry, list) or len(entry) != 3:  # noqa: PLR2004 - near/mpc's triple
             raise ContractError("each participant must be a list of account id, participant id and info")
         name = codec.account_id(entry[0], "the account of a participant")
         participant_id = codec.integer(entry[1], f"the participant id of {name}")
         url, tls = participant_info(entry[2], header.config, f"the info of {name}")
-        if participant_id in seen_ids or participant_id >= header.next_participant_id:
+        if participant_id in lines or participant_id >= header.next_participant_id:
             raise ContractError(f"the participant id of {name} must be unique and below participants.next_id")
-        seen_ids.append(participant_id)
-        order.append([name, participant_id])
+        lines[participant_id] = records.entry_line(name, participant_id, url, tls)
         names.append(name)
         if not isinstance(signer_keys, dict) or name not in signer_keys:
             raise ContractError(f"signer_keys lacks the key of {name}; add it")
         pair = Pair(codec.ed25519_key(signer_keys[name], f"the signer key of {name}"), tls, url)
         store_participant(session, name, participant_id, pair)
     codec.fields(signer_keys, "signer_keys", tuple(names))
-    records.save(session.store, "participants", order)
+    session.store.set("participants", "\n".join([lines[participant_id] for participant_id in sorted(lines)]))
 
 
 def store_participant(session: Session, name: str, participant_id: int, pair: Pair) -> None:
@@ -109,9 +92,9 @@ def store_participant(session: Session, name: str, participant_id: int, pair: Pa
     account.save(session.store)
 
 
-def store_domains(session: Session, domains: "Json", keyset: "Json", participants: int) -> None:
+def store_domains(session: Session, given_domains: "Json", keyset: "Json", participants: int) -> None:
     header = session.header
-    registry = codec.fields(domains, "domains", ("domains", "next_domain_id"))
+    registry = codec.fields(given_domains, "domains", ("domains", "next_domain_id"))
     entries = codec.items(registry["domains"], "domains.domains", MOST_DOMAINS)
     header.next_domain_id = codec.integer(registry["next_domain_id"], "domains.next_domain_id")
     given = codec.fields(keyset, "keyset", ("epoch_id", "domains"))
@@ -119,50 +102,23 @@ def store_domains(session: Session, domains: "Json", keyset: "Json", participant
     header.epoch_id = codec.integer(given["epoch_id"], "keyset.epoch_id")
     if len(keys) != len(entries):
         raise ContractError("keyset.domains and domains.domains must list the same domains in the same order")
-    lines = ["sharekeeper-keyset-v1", str(header.epoch_id)]
+    seen = {}
+    lines = []
+    key_lines = []
     for index in range(len(entries)):
-        domain = checked_domain(entries[index], participants)
-        key = checked_domain_key(keys[index], domain)
-        if domain["id"] in header.domain_ids or domain["id"] >= header.next_domain_id:
+        domain = domains.checked_domain(entries[index], participants)
+        if domain["id"] in seen or domain["id"] >= header.next_domain_id:
             raise ContractError(f"the domain id {domain['id']} must be unique and below domains.next_domain_id")
-        header.domain_ids.append(domain["id"])
-        session.store.set(f"domain/{index}", json.dumps(domain) + "\n" + json.dumps(key))
-        lines.append(f"{domain['id']}:{key['attempt']}:{public_key_text(key)}")
-    canonical = "\n".join(lines) + "\n"
-    header.keyset_digest = codec.to_hex(session.chain.sha256(canonical.encode()))
+        seen[domain["id"]] = True
+        lines.append(domains.domain_line(domain))
+        key_lines.append(checked_keyset_line(keys[index], domain))
+    domains.store(session, lines, key_lines)
 
 
-def checked_domain(value: "Json", participants: int) -> "dict[str, Any]":
-    names = ("id", "protocol", "reconstruction_threshold", "purpose")
-    domain = codec.fields(value, "a domain", names, ("curve",))
-    codec.integer(domain["id"], "a domain's id")
-    codec.one_of(domain["protocol"], "a domain's protocol", tuple(PROTOCOLS))
-    codec.integer(domain["reconstruction_threshold"], "a domain's reconstruction_threshold", 1, participants)
-    codec.one_of(domain["purpose"], "a domain's purpose", PURPOSES)
-    if "curve" in domain:
-        codec.one_of(domain["curve"], "a domain's curve", ("Secp256k1", "Edwards25519", "Bls12381"))
-    return domain
-
-
-def checked_domain_key(value: "Json", domain: "dict[str, Any]") -> "dict[str, Any]":
+def checked_keyset_line(value: "Json", domain: "dict[str, Any]") -> str:
     entry = codec.fields(value, "a keyset entry", ("domain_id", "key", "attempt"))
     codec.integer(entry["attempt"], "a keyset entry's attempt")
     if codec.integer(entry["domain_id"], "a keyset entry's domain_id") != domain["id"]:
         raise ContractError("keyset.domains and domains.domains must list the same domains in the same order")
-    variant = PROTOCOLS[domain["protocol"]]
-    name, prefix, size, optional = KEY_VARIANTS[variant]
-    where = f"the key of domain {domain['id']}"
-    key = codec.fields(codec.fields(entry["key"], where, (variant,))[variant], where, (name,), optional)
-    codec.public_key(key[name], where, prefix, size)
-    if "edwards_point" in key and key["edwards_point"] != list(codec.ed25519_bytes(key[name])):
-        raise ContractError(f"{where} names another edwards_point than its public key; give the same 32 bytes")
-    return entry
-
-
-def public_key_text(entry: "dict[str, Any]") -> str:
-    """The public key string of a checked keyset entry."""
-    for variant in KEY_VARIANTS:
-        if variant in entry["key"]:
-            text: str = entry["key"][variant][KEY_VARIANTS[variant][0]]
-            return text
-    raise ContractError("a stored keyset entry is damaged; report this contract as faulty")
+    key = domains.checked_key(entry["key"], domain)
+    return domains.keyset_line(domain["id"], domains.key_json(key), entry["attempt"])

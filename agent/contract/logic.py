@@ -1,18 +1,29 @@
 """The rules of the MPC contract: which call is possible in which protocol state, and what it leads to.
 
-1. The protocol state is one of the four below. An expired Recovery is a state of its own, `EXPIRED`, that every view
-   shows as Running: no block has to be written for a Recovery to be over.
-2. `TRANSITIONS` holds every legal move. What is absent is refused and changes nothing. A further state of the spec
-   is further rows.
+1. The protocol state is one of those records.py names. An expired Recovery is a state of its own, `EXPIRED`, that
+   every view shows as Running: no block has to be written for a Recovery to be over.
+2. `TRANSITIONS` holds every legal move. What is absent is refused and changes nothing.
 3. Only `execute` changes the state, after the call's own checks, by the row named by the call or by its outcome.
 4. A call that finds the contract EXPIRED, other than `expire_recovery` itself, first takes that row, then its own.
 
 The state JSON and the words are those of docs/contract.md. This file and what it imports know nothing of NEAR.
 """
 
-from contract import codec, ephemeral, initialization, onboarding, recovery, signing, views
+from contract import (
+    codec,
+    ephemeral,
+    initialization,
+    keygen,
+    onboarding,
+    proposals,
+    protocol_state,
+    recovery,
+    resharing,
+    signing,
+    views,
+)
 from contract.codec import ContractError
-from contract.records import Header
+from contract.records import EXPIRED, INITIALIZING, NOT_INITIALIZED, RECOVERY, RESHARING, RUNNING, Header
 from contract.session import Session
 
 TYPE_CHECKING = False
@@ -23,28 +34,53 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 
-NOT_INITIALIZED = "NotInitialized"
-RUNNING = "Running"
-RECOVERY = "Recovery"
-EXPIRED = "Expired"
-
+# Rows named by more than a method are outcomes of that method.
 TRANSITIONS = {
     (NOT_INITIALIZED, "init"): RUNNING,
+    # Machines make themselves known.
     (RUNNING, "submit_participant_info"): RUNNING,
     (RECOVERY, "submit_participant_info"): RECOVERY,
-    (RUNNING, "update_participant_url"): RUNNING,
+    (INITIALIZING, "submit_participant_info"): INITIALIZING,
+    (RESHARING, "submit_participant_info"): RESHARING,
     (RUNNING, "register_backup_service"): RUNNING,
     (RECOVERY, "register_backup_service"): RECOVERY,
+    (INITIALIZING, "register_backup_service"): INITIALIZING,
+    (RESHARING, "register_backup_service"): RESHARING,
+    (RUNNING, "update_participant_url"): RUNNING,
+    (RUNNING, "submit_ephemeral_key"): RUNNING,
+    (RECOVERY, "submit_ephemeral_key"): RECOVERY,
+    # A participant recovers.
     (RUNNING, "submit_participant_recovery_info"): RECOVERY,
     (RECOVERY, "confirm_key_share_delivery"): RECOVERY,
     (RECOVERY, "conclude_recovery"): RUNNING,
     (RECOVERY, "cancel_recovery"): RUNNING,
-    (RECOVERY, recovery.CANCEL_VOTE): RECOVERY,  # the outcome of cancel_recovery below the threshold
-    (RUNNING, "submit_ephemeral_key"): RUNNING,
-    (RECOVERY, "submit_ephemeral_key"): RECOVERY,
+    (RECOVERY, recovery.CANCEL_VOTE): RECOVERY,
     (EXPIRED, "expire_recovery"): RUNNING,
     (RUNNING, "waive_recovery_cooldown"): RUNNING,
     (RECOVERY, "waive_recovery_cooldown"): RECOVERY,
+    (INITIALIZING, "waive_recovery_cooldown"): INITIALIZING,
+    (RESHARING, "waive_recovery_cooldown"): RESHARING,
+    # Keys for new domains.
+    (RUNNING, "vote_add_domains"): INITIALIZING,
+    (RUNNING, keygen.ADD_DOMAINS_VOTE): RUNNING,
+    (INITIALIZING, "start_keygen_instance"): INITIALIZING,
+    (INITIALIZING, "vote_pk"): RUNNING,
+    (INITIALIZING, keygen.PK_VOTE): INITIALIZING,
+    (INITIALIZING, "vote_cancel_keygen"): RUNNING,
+    (INITIALIZING, keygen.CANCEL_KEYGEN_VOTE): INITIALIZING,
+    # Another participant set, or other thresholds.
+    (RUNNING, "vote_new_parameters"): RESHARING,
+    (RUNNING, proposals.PARAMETERS_VOTE): RUNNING,
+    (RUNNING, proposals.NO_DOMAINS): RUNNING,
+    (RECOVERY, "vote_new_parameters"): RESHARING,
+    (RECOVERY, proposals.PARAMETERS_VOTE): RECOVERY,
+    (RECOVERY, proposals.NO_DOMAINS): RUNNING,
+    (RESHARING, "start_reshare_instance"): RESHARING,
+    (RESHARING, "vote_reshared"): RUNNING,
+    (RESHARING, resharing.RESHARED_VOTE): RESHARING,
+    (RESHARING, "vote_cancel_resharing"): RUNNING,
+    (RESHARING, resharing.CANCEL_RESHARING_VOTE): RESHARING,
+    # Users.
     (RUNNING, "sign"): RUNNING,
     (RUNNING, "respond"): RUNNING,
 }
@@ -61,15 +97,24 @@ CALLS = {
     "expire_recovery": recovery.expire_recovery,
     "waive_recovery_cooldown": recovery.waive_recovery_cooldown,
     "submit_ephemeral_key": ephemeral.submit_ephemeral_key,
+    "vote_add_domains": keygen.vote_add_domains,
+    "start_keygen_instance": keygen.start_keygen_instance,
+    "vote_pk": keygen.vote_pk,
+    "vote_cancel_keygen": keygen.vote_cancel_keygen,
+    "vote_new_parameters": proposals.vote_new_parameters,
+    "start_reshare_instance": resharing.start_reshare_instance,
+    "vote_reshared": resharing.vote_reshared,
+    "vote_cancel_resharing": resharing.vote_cancel_resharing,
     "sign": signing.sign,
     "respond": signing.respond,
 }
 
 VIEWS = {
-    "state": views.state,
+    "state": protocol_state.state,
     "config": views.config,
     "participant_info": views.participant_info,
     "backup_services": views.backup_services,
+    "proposed_parameters": proposals.proposed_parameters,
     "ephemeral_keys": ephemeral.ephemeral_keys,
     "signature_request": signing.signature_request,
     "open_signature_requests": signing.open_signature_requests,
@@ -85,7 +130,7 @@ def current_state(header: Header, store: "Store", height: int) -> str:
 
 def execute(chain: "Chain", method: str, arguments: "Json") -> "Json":
     """Makes one call: its JSON result, or ContractError and nothing of what was stored may be kept."""
-    header = Header(chain.store, NOT_INITIALIZED)
+    header = Header(chain.store)
     session = Session(chain, header, method)
     state = current_state(header, chain.store, chain.height)
     if state == EXPIRED and (EXPIRED, method) not in TRANSITIONS:
@@ -107,7 +152,7 @@ def refusal(state: str, method: str) -> str:
 
 def view(store: "Store", height: int, method: str, arguments: "Json") -> str:
     """The JSON text a view answers at `height`."""
-    header = Header(store, NOT_INITIALIZED)
+    header = Header(store)
     if method == "version":
         codec.fields(arguments, "arguments", ())
         return f'"{VERSION}"'

@@ -1,6 +1,6 @@
 """Calls by which machines make themselves known: nodes that want in, new urls, backup services."""
 
-from contract import codec, records
+from contract import codec, records, resharing, votes
 from contract.codec import ContractError
 from contract.records import BACKUP_SERVICE, NODE, Pair
 from contract.session import (
@@ -39,6 +39,7 @@ def confirm_in_force(session: Session, url: str, tls: str) -> None:
 def announce_candidate(session: Session, pair: Pair) -> None:
     """The account's candidate is `pair`: a new one, which retires the older, or the same with perhaps a new url."""
     account = session.account
+    resharing.require_unchanged(session, pair)
     if not is_own_candidate(session, pair):
         session.record_new_pair(NODE, pair)
         if account.candidate is None:
@@ -69,11 +70,12 @@ def update_participant_url(session: Session, arguments: "Json") -> None:
     """The participant's url changes, its TLS key does not. The operator may say so too: the node's key is restricted."""
     given = codec.fields(arguments, "arguments", ("url",))
     url = codec.url(given["url"], "url", session.config["max_url_bytes"])
-    session.require_participant()
-    session.require((NODE_IN_FORCE, UNRECORDED))
+    session.require_governing()
     node = session.account.node
-    session.account.node = node and Pair(node.signer, node.tls, url)
-    session.account.save(session.store)
+    if node is not None and node.url != url:
+        votes.drop_carrying(session.store, session.account)
+        records.set_node(session.store, session.account, Pair(node.signer, node.tls, url))
+        session.account.save(session.store)
 
 
 def register_backup_service(session: Session, arguments: "Json") -> None:

@@ -1,17 +1,25 @@
-"""What the contract stores: one storage key per entity, each a JSON text.
+"""What the contract stores: one storage key per entity, each a JSON text or lines of JSON.
 
-| storage key                | entity                                                             |
-|----------------------------|--------------------------------------------------------------------|
-| header                     | protocol state, threshold, counters, keyset digest, configuration  |
-| participants               | [account, participant id] in the order of the participant set      |
-| prospective                | accounts with a candidate that are no participants                 |
-| account/<account>          | its key pairs, cooldown, waiver votes                              |
-| key/<key>                  | what this signer or TLS key stands for, for ever                   |
-| domain/<n>                 | domain n of the keyset: registry entry, line break, keyset entry   |
-| recovery                   | the Recovery in progress                                           |
-| ephemeral/<role>/<account> | the last ephemeral key record of that machine                      |
-| requests                   | open signature requests: [id, height at which it expires]          |
-| request/<slot>             | a signature request, slot = id modulo the number remembered        |
+| storage key                | entity                                                                         |
+|----------------------------|--------------------------------------------------------------------------------|
+| header                     | protocol state, threshold, counters, keyset digest, configuration              |
+| participants               | a line for each: near/mpc's triple, in the order of their participant ids      |
+| prospective                | accounts with a candidate that are no participants                             |
+| account/<account>          | its key pairs, cooldown, waiver votes                                          |
+| key/<key>                  | what this signer or TLS key stands for, for ever                               |
+| domains                    | a line for each domain: its registry entry; in Initializing the new ones too   |
+| keyset                     | a line for each domain: its keyset entry; in Initializing those generated      |
+| votes/<kind>               | open votes: [choice, voters, ...]                                              |
+| proposal/<place>           | the proposal first voted for by the participant of that place in the order     |
+| recovery                   | the Recovery in progress                                                       |
+| key_event                  | the key event under way in Initializing and Resharing                          |
+| cancel_keygen              | participant ids that want the key generation cancelled                         |
+| resharing                  | the parameters proposed, and who wants the resharing cancelled                 |
+| resharing/participants     | the participant set that takes over, lines as above                            |
+| resharing/keyset           | lines of the domains reshared so far                                           |
+| ephemeral/<role>/<account> | the last ephemeral key record of that machine                                  |
+| requests                   | open signature requests: [id, height at which it expires]                      |
+| request/<slot>             | a signature request, slot = id modulo the number remembered                    |
 """
 
 import json
@@ -30,6 +38,14 @@ if TYPE_CHECKING:
         def remove(self, key: str) -> None: ...
 
 
+# Protocol states. An expired Recovery is a state of its own, never stored (logic.py).
+NOT_INITIALIZED = "NotInitialized"
+INITIALIZING = "Initializing"
+RUNNING = "Running"
+RESHARING = "Resharing"
+RECOVERY = "Recovery"
+EXPIRED = "Expired"
+
 NODE = "node"
 BACKUP_SERVICE = "backup-service"
 SIGNER = "signer"
@@ -44,6 +60,11 @@ def load(store: "Store", key: str) -> "Any":  # noqa: ANN401 - each reader knows
 
 def save(store: "Store", key: str, value: "Json") -> None:
     store.set(key, json.dumps(value))
+
+
+def remove(store: "Store", key: str) -> None:
+    if store.get(key) is not None:
+        store.remove(key)
 
 
 class Pair:
@@ -66,16 +87,16 @@ def pair_to(pair: Pair | None) -> "list[str] | None":
 class Header:
     """Everything every call looks at. `state` is what is stored; an expired Recovery still reads Recovery here."""
 
-    def __init__(self, store: "Store", not_initialized: str) -> None:
+    def __init__(self, store: "Store") -> None:
         self.loaded = store.get("header")
         stored = {} if self.loaded is None else json.loads(self.loaded)
-        self.state: str = stored.get("state", not_initialized)
+        self.state: str = stored.get("state", NOT_INITIALIZED)
         self.threshold: int = stored.get("threshold", 0)
         self.next_participant_id: int = stored.get("next_participant_id", 0)
         self.epoch_id: int = stored.get("epoch_id", 0)
         self.keyset_digest: str = stored.get("keyset_digest", "")
-        self.domain_ids: list[int] = stored.get("domain_ids", [])
         self.next_domain_id: int = stored.get("next_domain_id", 0)
+        self.previously_cancelled_epoch_id: int | None = stored.get("previously_cancelled_epoch_id")
         self.last_recovery_id: int = stored.get("last_recovery_id", 0)
         self.last_request_id: int = stored.get("last_request_id", 0)
         self.config: dict[str, int] = stored.get("config", {})
@@ -89,8 +110,8 @@ class Header:
                 "next_participant_id": self.next_participant_id,
                 "epoch_id": self.epoch_id,
                 "keyset_digest": self.keyset_digest,
-                "domain_ids": self.domain_ids,
                 "next_domain_id": self.next_domain_id,
+                "previously_cancelled_epoch_id": self.previously_cancelled_epoch_id,
                 "last_recovery_id": self.last_recovery_id,
                 "last_request_id": self.last_request_id,
                 "config": self.config,
@@ -198,9 +219,51 @@ def load_recovery(store: "Store") -> Recovery | None:
     return recovery
 
 
+def entry_line(account_id: str, participant_id: int, url: str, tls: str) -> str:
+    """near/mpc's triple. Account ids, urls and keys need no escaping: the characters allowed in them need none."""
+    return f'["{account_id}",{participant_id},{{"url":"{url}","tls_public_key":"{tls}"}}]'
+
+
+def node_line(account_id: str, participant_id: int, pair: Pair) -> str:
+    return entry_line(account_id, participant_id, pair.url, pair.tls)
+
+
+def participant_lines(store: "Store") -> str:
+    return store.get("participants") or ""
+
+
 def participants(store: "Store") -> "list[list[Any]]":
-    """[account, participant id] in the order of the participant set."""
-    return load(store, "participants") or []
+    """near/mpc's triples, in the order of their participant ids."""
+    entries: list[list[Any]] = json.loads("[" + participant_lines(store).replace("\n", ",") + "]")
+    return entries
+
+
+def number_of_participants(lines: str) -> int:
+    return lines.count("\n") + 1
+
+
+def participant_id_in(lines: str, account_id: str) -> int | None:
+    """The participant id of an account in a participant set; None when it is not of the set."""
+    start = f'["{account_id}",'
+    place = lines.find(start)
+    if place < 0:
+        return None
+    place += len(start)
+    return int(lines[place : lines.find(",", place)])
+
+
+def place_in(lines: str, account_id: str) -> int:
+    """How many participants come before that one."""
+    return lines[: lines.find(f'["{account_id}",')].count("\n")
+
+
+def set_node(store: "Store", account: "Account", pair: Pair) -> None:
+    """The participant's node in force is `pair` from now on; the caller saves the account."""
+    if account.node is not None and account.participant_id is not None:
+        before = node_line(account.account_id, account.participant_id, account.node)
+        after = node_line(account.account_id, account.participant_id, pair)
+        store.set("participants", participant_lines(store).replace(before, after))
+    account.node = pair
 
 
 def prospective_accounts(store: "Store") -> list[str]:
@@ -209,5 +272,5 @@ def prospective_accounts(store: "Store") -> list[str]:
 
 def votes_of_participants(store: "Store", votes: list[str]) -> int:
     """How many of `votes` are by accounts that are participants now."""
-    current = [entry[0] for entry in participants(store)]
-    return len([account_id for account_id in votes if account_id in current])
+    lines = participant_lines(store)
+    return len([account_id for account_id in votes if f'["{account_id}",' in lines])

@@ -1,6 +1,6 @@
 """The Recovery state: entering it, delivering shares, and its four ways out (spec, "MPC network during a recovery")."""
 
-from contract import codec, records
+from contract import codec, records, votes
 from contract.codec import ContractError
 from contract.onboarding import is_own_candidate
 from contract.records import NODE, Account, Pair, Recovery
@@ -49,7 +49,9 @@ def submit_participant_recovery_info(session: Session, arguments: "Json") -> dic
     session.header.last_recovery_id += 1
     recovery_id = session.header.last_recovery_id
     expires_on = session.height + session.config["recovery_timeout_blocks"]
-    Recovery(recovery_id, account.account_id, pair, session.height, expires_on).save(session.store)
+    recovery = Recovery(recovery_id, account.account_id, pair, session.height, expires_on)
+    recovery.shares_confirmed = not session.store.get("keyset")  # without a keyset there is nothing to deliver
+    recovery.save(session.store)
     return {"recovery_id": recovery_id}
 
 
@@ -74,7 +76,8 @@ def conclude_recovery(session: Session, arguments: "Json") -> None:
     if not recovery.shares_confirmed:
         raise ContractError("the backup service has not confirmed delivery; wait for confirm_key_share_delivery")
     require_keyset(session, given["expected_keyset"])
-    account.node = recovery.pair
+    votes.drop_carrying(session.store, account)
+    records.set_node(session.store, account, recovery.pair)
     account.candidate = None
     end(session, account, session.height)
 
@@ -87,8 +90,7 @@ def cancel_recovery(session: Session, arguments: "Json") -> None:
     if account.account_id == recovery.account_id:
         session.require((NODE_IN_FORCE, CANDIDATE, UNRECORDED))
     else:
-        session.require_participant()
-        session.require((NODE_IN_FORCE, UNRECORDED))
+        session.require_governing()
         if not vote(session, recovery.cancel_votes):
             recovery.save(session.store)
             session.outcome = CANCEL_VOTE
@@ -109,8 +111,7 @@ def waive_recovery_cooldown(session: Session, arguments: "Json") -> None:
     """A vote that an account need not wait; at the threshold it need not."""
     given = codec.fields(arguments, "arguments", ("account_id",))
     name = codec.account_id(given["account_id"], "account_id")
-    session.require_participant()
-    session.require((NODE_IN_FORCE, UNRECORDED))
+    session.require_governing()
     account = session.account if name == session.account.account_id else Account(session.store, name)
     if session.height >= account.cooldown_until:
         raise ContractError(f"{name} has no cooldown to waive; it may recover now")
@@ -153,9 +154,14 @@ def is_expired(store: "Store", height: int) -> bool:
 
 def expire(session: Session) -> None:
     """The candidate stays one; the cooldown counts from the height at which the Recovery expired."""
+    stop(session, stored_recovery(session.store).expires_on)
+
+
+def stop(session: Session, height: int) -> None:
+    """Ends the Recovery at `height` with no change to the account but its cooldown: its candidate stays one."""
     recovery = stored_recovery(session.store)
     own = session.account.account_id == recovery.account_id
-    end(session, session.account if own else Account(session.store, recovery.account_id), recovery.expires_on)
+    end(session, session.account if own else Account(session.store, recovery.account_id), height)
 
 
 def end(session: Session, account: Account, height: int) -> None:

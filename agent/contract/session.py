@@ -74,6 +74,11 @@ class Session:
         if not self.account.is_participant():
             raise ContractError(f"{self.account.account_id} is no participant; only participants make this call")
 
+    def require_governing(self) -> None:
+        """Refuses all but a participant's node in force and an unrecorded key of the account, its operator's."""
+        self.require_participant()
+        self.require((NODE_IN_FORCE, UNRECORDED))
+
     def record_new_pair(self, role: str, pair: Pair) -> None:
         """Key rules 2 and 3: a new TLS key comes only with a new signer key; both are recorded for ever."""
         self.require((UNRECORDED,))

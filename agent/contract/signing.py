@@ -2,7 +2,7 @@
 
 import json
 
-from contract import codec, records
+from contract import codec, domains, records
 from contract.codec import ContractError
 from contract.session import Session
 
@@ -65,14 +65,15 @@ def sign(session: Session, arguments: "Json") -> dict[str, int]:
 
 def domain_public_key(session: Session, domain_id: int) -> bytes:
     """The Ed25519 key of a Frost domain; other domains are refused by name."""
-    ids = session.header.domain_ids
-    if domain_id not in ids:
-        raise ContractError(f"there is no domain {domain_id}; read the view state")
-    domain, key = (session.store.get(f"domain/{ids.index(domain_id)}") or "{}\n{}").split("\n")
-    protocol = json.loads(domain)["protocol"]
-    if protocol != "Frost":
-        raise ContractError(f"domain {domain_id} is of {protocol}; this contract signs for Frost domains only")
-    return codec.ed25519_bytes(json.loads(key)["key"]["Ed25519"]["near_public_key_compressed"])
+    registry = domains.read_lines(session.store.get("domains"))
+    for index in range(len(registry)):
+        if registry[index].startswith(f'{{"id":{domain_id},'):
+            protocol = json.loads(registry[index])["protocol"]
+            if protocol != "Frost":
+                raise ContractError(f"domain {domain_id} is of {protocol}; this contract signs for Frost domains only")
+            entry = json.loads(domains.read_lines(session.store.get("keyset"))[index])
+            return codec.ed25519_bytes(domains.key_text(entry["key"]))
+    raise ContractError(f"there is no domain {domain_id}; read the view state")
 
 
 def respond(session: Session, arguments: "Json") -> None:

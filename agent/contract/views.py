@@ -1,4 +1,4 @@
-"""Views: JSON texts put together from what is stored; near/mpc's shapes where it has them."""
+"""Views of configuration, accounts and backup services; the view `state` is in protocol_state.py."""
 
 import json
 
@@ -21,78 +21,6 @@ class Reader:
         self.height = height
         self.header = header
         self.in_recovery = in_recovery
-
-
-def info_json(pair: Pair) -> str:
-    """A participant info. Urls and keys need no escaping: the characters allowed in them need none."""
-    return f'{{"url":"{pair.url}","tls_public_key":"{pair.tls}"}}'
-
-
-def participant_entries(reader: Reader) -> list[str]:
-    """near/mpc's triple of each participant."""
-    entries = []
-    for account_id, participant_id in records.participants(reader.store):
-        node = Account(reader.store, account_id).node
-        if node is not None:
-            entries.append(entry_json(account_id, participant_id, node))
-    return entries
-
-
-def entry_json(account_id: str, participant_id: int, pair: Pair) -> str:
-    return f'["{account_id}",{participant_id},{info_json(pair)}]'
-
-
-def participants_json(reader: Reader, entries: list[str]) -> str:
-    return f'{{"next_id":{reader.header.next_participant_id},"participants":[{",".join(entries)}]}}'
-
-
-def running_json(reader: Reader, entries: list[str]) -> str:
-    header = reader.header
-    domains = []
-    keys = []
-    for index in range(len(header.domain_ids)):
-        domain, key = (reader.store.get(f"domain/{index}") or "\n").split("\n")
-        domains.append(domain)
-        keys.append(key)
-    no_votes = '{"proposal_by_account":{}}'
-    parts = (
-        f'"domains":{{"domains":[{",".join(domains)}],"next_domain_id":{header.next_domain_id}}}',
-        f'"keyset":{{"epoch_id":{header.epoch_id},"domains":[{",".join(keys)}]}}',
-        f'"parameters":{{"participants":{participants_json(reader, entries)},"threshold":{header.threshold}}}',
-        f'"parameters_votes":{no_votes}',
-        f'"add_domains_votes":{no_votes}',
-        '"previously_cancelled_resharing_epoch_id":null',
-    )
-    return "{" + ",".join(parts) + "}"
-
-
-def state(reader: Reader, arguments: "Json") -> str:
-    codec.fields(arguments, "arguments", ())
-    if not is_initialised(reader):
-        return json.dumps(reader.header.state)
-    entries = participant_entries(reader)
-    running = running_json(reader, entries)
-    if not reader.in_recovery:
-        return '{"Running":' + running + "}"
-    recovery = stored_recovery(reader.store)
-    for index, (account_id, participant_id) in enumerate(records.participants(reader.store)):
-        if account_id == recovery.account_id:
-            entries[index] = entry_json(account_id, participant_id, recovery.pair)
-    recovering = (
-        f'{{"account_id":"{recovery.account_id}","participant_info":{info_json(recovery.pair)},'
-        f'"signer_account_pk":"{recovery.pair.signer}"}}'
-    )
-    parts = (
-        f'"recovery_id":{recovery.recovery_id}',
-        f'"previous_running_state":{running}',
-        f'"prospective_participants":{participants_json(reader, entries)}',
-        f'"recovering":{recovering}',
-        f'"started_in":{recovery.started_in}',
-        f'"expires_on":{recovery.expires_on}',
-        f'"shares_confirmed":{json.dumps(recovery.shares_confirmed)}',
-        f'"cancel_votes":{json.dumps(recovery.cancel_votes)}',
-    )
-    return '{"Recovery":{' + ",".join(parts) + "}}"
 
 
 def is_initialised(reader: Reader) -> bool:

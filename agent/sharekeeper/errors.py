@@ -161,6 +161,13 @@ class WrongNetwork(ChainFault):
     retryable = False
 
 
+class NoQuorum(ChainFault):
+    """No quorum of endpoints confirms what the own node shows, so no share is released and no backup destroyed."""
+
+    code = "no_quorum"
+    exit_status = 39
+
+
 # --- the peer's: the other side of a channel (50-69) -------------------------------------------
 
 

@@ -7,13 +7,14 @@ promises under cancellation (nothing half-done becomes visible).
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sharekeeper.domain.backup import Approval, StoredBackup
+from sharekeeper.domain.backup import Approval, QuorumOverride, StoredBackup
 from sharekeeper.domain.ephemeral import EphemeralKeys
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
 from sharekeeper.errors import PeerFault
+from sharekeeper.protocol.quorum import ReadViews, Survey
 
 
 class Clock(Protocol):
@@ -46,6 +47,32 @@ class ChainReader(Protocol):
 
     async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralKeys:
         """View `ephemeral_keys` at that block, unverified. Same errors as `protocol_state`."""
+
+
+class ChainTruth(Protocol):
+    """What a quorum of endpoints says, all views of a decision at one block (design decision 6; ADR 12)."""
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """Names of all endpoints, the own node first."""
+
+    @property
+    def quorum(self) -> int:
+        """How many of them must say the same."""
+
+    async def survey(self) -> Survey:
+        """What is agreed just now, as soon as a quorum agrees. Faults of endpoints are part of the outcome."""
+
+    async def compare(self) -> Survey:
+        """As `survey`, but every endpoint has time to answer, and says which network it serves."""
+
+    async def own_views(self, block_hash: str) -> ReadViews:
+        """What the own node alone shows at that block.
+
+        Raises:
+            PolicyRefused: it does not have that block as final.
+            ChainFault: as `ChainReader`.
+        """
 
 
 class ContractCaller(Protocol):
@@ -132,6 +159,19 @@ class ApprovalStore(Protocol):
 
     async def spend(self, approval: Approval, recovery_id: int) -> None:
         """The approval is spent on `recovery_id`, durably, before the first share byte leaves. Raises `PolicyRefused`."""
+
+
+class OverrideStore(Protocol):
+    """Where the operator's overrides of the quorum rest: durable, each for one hand-out."""
+
+    def pending(self) -> Sequence[QuorumOverride]:
+        """Every override on record, used ones included, oldest deadline first."""
+
+    async def add(self, override: QuorumOverride) -> None:
+        """The override is durable. Raises `StoreFailed`."""
+
+    async def spend(self, override: QuorumOverride, now_ns: int) -> None:
+        """It is used, durably, before the first share byte leaves. Raises `PolicyRefused` if it was used before."""
 
 
 class Channel(Protocol):

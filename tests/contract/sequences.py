@@ -1,6 +1,7 @@
 """The call sequences, written once and run against every form of the contract (steps.py says how)."""
 
 from tests.contract.ephemeral_sequences import EPHEMERAL_SEQUENCES
+from tests.contract.key_event_sequences import KEY_EVENT_SEQUENCES
 from tests.contract.steps import (
     BACKUP,
     BACKUP_TLS,
@@ -494,4 +495,5 @@ SEQUENCES = (
         ),
     ),
     *EPHEMERAL_SEQUENCES,
+    *KEY_EVENT_SEQUENCES,
 )

@@ -198,6 +198,8 @@ def test_config_shows_defaults_where_init_gave_none() -> None:
         "recovery_cooldown_blocks": 60000,
         "request_timeout_blocks": 200,
         "ephemeral_key_max_blocks": 200,
+        "key_event_timeout_blocks": 30,
+        "code_hash_grace_blocks": 50000,
         "max_url_bytes": 256,
         "max_prospective_accounts": 100,
     }

@@ -64,7 +64,7 @@ class TextStore:
 
 def state_of(layer: SourceLayer, height: int) -> str:
     store = TextStore(layer.near.storage)
-    return current_state(Header(store, NOT_INITIALIZED), store, height)
+    return current_state(Header(store), store, height)
 
 
 def prepare(layer: SourceLayer, state: str) -> int:

@@ -250,7 +250,7 @@ def _promoted(root: Path) -> None:
 
 def _discarded(root: Path) -> None:
     asyncio.run(_shares(root).discard_staged())
-    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["lock"]
 
 
 def _two_permanent(root: Path) -> None:
@@ -268,6 +268,45 @@ def _only_newest(root: Path) -> None:
     _destroy_others(root, CALM)
     assert [path.name for path in root.rglob("*.json")] == [f"6-{K6.digest()}.json"]
     assert leftovers(root) == []
+
+
+def _hold_share(root: Path, disk: Disk) -> None:
+    asyncio.run(_shares(root, disk).hold(shares_of(K5)[0]))
+
+
+def _make_permanent(root: Path, disk: Disk) -> None:
+    asyncio.run(_shares(root, disk).make_permanent(K5))
+
+
+def _erase_held(root: Path, disk: Disk) -> None:
+    asyncio.run(_shares(root, disk).erase_held())
+
+
+def _all_held(root: Path) -> None:
+    for share in shares_of(K5):
+        asyncio.run(_shares(root).hold(share))
+
+
+def _held_or_not(root: Path) -> None:
+    """A held share is whole or absent and never in use."""
+    share = shares_of(K5)[0]
+    assert asyncio.run(_shares(root).held(share.key_id)) in (None, share)
+    assert asyncio.run(_shares(root).read(K5)) is None
+    _hold_share(root, CALM)
+    assert asyncio.run(_shares(root).held(share.key_id)) == share
+    assert leftovers(root) == []
+
+
+def _in_use_once_all_were_held(root: Path) -> None:
+    assert asyncio.run(_shares(root).read(K5)) in (None, shares_of(K5))
+    _make_permanent(root, CALM)
+    assert asyncio.run(_shares(root).read(K5)) == shares_of(K5)
+    assert leftovers(root) == []
+
+
+def _nothing_held(root: Path) -> None:
+    _erase_held(root, CALM)
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["lock"]
 
 
 # --- approvals ------------------------------------------------------------------------------------
@@ -322,5 +361,8 @@ SCENARIOS = {
     "shares-promote": Scenario(prepare=_staged, act=_promote, check=_promoted),
     "shares-discard": Scenario(prepare=_staged, act=_discard, check=_discarded),
     "shares-destroy-others": Scenario(prepare=_two_permanent, act=_destroy_others, check=_only_newest),
+    "shares-hold": Scenario(prepare=lambda root: None, act=_hold_share, check=_held_or_not),
+    "shares-make-permanent": Scenario(prepare=_all_held, act=_make_permanent, check=_in_use_once_all_were_held),
+    "shares-erase-held": Scenario(prepare=_all_held, act=_erase_held, check=_nothing_held),
     "approval-spend": Scenario(prepare=_approved, act=_spend, check=_spent_once),
 }

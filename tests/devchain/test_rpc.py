@@ -1,4 +1,4 @@
-"""JSON-RPC and REST: every body against the model generated from nearcore's OpenAPI, every refusal."""
+"""JSON-RPC and REST: what answers hold, every refusal. Their form is tested in `test_rpc_bodies`."""
 
 import asyncio
 import base64
@@ -8,7 +8,6 @@ import time
 from itertools import pairwise
 
 import base58
-import near_jsonrpc_models as models
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,13 +16,10 @@ from py_near import transactions as py_near
 from sharekeeper_devnet.chain.rpc.errors import RpcError
 from sharekeeper_devnet.chain.rpc.params import Params
 from tests.devchain.conftest import ALICE, CAROL, TERA, RpcFailure
+from tests.devchain.oracle import conforms
 from tests.devchain.wasm import COUNTER_WASM
 
 COUNTER = "counter.test.near"
-
-
-def fits(model: str, body) -> None:
-    getattr(models, model).model_validate(body)
 
 
 async def failure(client, method: str, params) -> RpcFailure:
@@ -35,82 +31,27 @@ async def failure(client, method: str, params) -> RpcFailure:
 # bodies
 
 
-@pytest.mark.parametrize(
-    ("method", "params", "model"),
-    [
-        ("status", [], "RpcStatusResponse"),
-        ("status", {"finality": "final"}, "RpcStatusResponse"),
-        ("block", {"finality": "final"}, "RpcBlockResponse"),
-        ("block", {"finality": "near-final"}, "RpcBlockResponse"),
-        ("block", {"block_id": 0}, "RpcBlockResponse"),
-        ("block", [0], "RpcBlockResponse"),
-        ("block", {"sync_checkpoint": "genesis"}, "RpcBlockResponse"),
-        ("chunk", {"block_id": 0, "shard_id": 0}, "RpcChunkResponse"),
-        ("gas_price", [None], "RpcGasPriceResponse"),
-        ("gas_price", [0], "RpcGasPriceResponse"),
-        ("validators", [None], "RpcValidatorResponse"),
-        ("network_info", [], "RpcNetworkInfoResponse"),
-        ("EXPERIMENTAL_protocol_config", {"finality": "final"}, "RpcProtocolConfigResponse"),
-        (
-            "EXPERIMENTAL_changes",
-            {"changes_type": "data_changes", "account_ids": [COUNTER], "key_prefix_base64": "", "block_id": 0},
-            "RpcStateChangesInBlockResponse",
-        ),
-    ],
-)
-async def test_a_body_fits_its_model(client, method, params, model):
-    fits(model, await client.rpc(method, params))
-
-
-@pytest.mark.parametrize(
-    ("query", "model"),
-    [
-        ({"request_type": "view_account", "account_id": COUNTER}, "RpcQueryResponseAccountView"),
-        (
-            {"request_type": "view_access_key", "account_id": "alice.test.near", "public_key": ALICE.public},
-            "RpcQueryResponseAccessKeyView",
-        ),
-        ({"request_type": "view_access_key_list", "account_id": "alice.test.near"}, "RpcQueryResponseAccessKeyList"),
-        (
-            {"request_type": "call_function", "account_id": COUNTER, "method_name": "echo", "args_base64": "e30="},
-            "RpcQueryResponseCallResult",
-        ),
-        ({"request_type": "view_code", "account_id": COUNTER}, "RpcQueryResponseContractCodeView"),
-        (
-            {"request_type": "view_state", "account_id": COUNTER, "prefix_base64": "", "include_proof": True},
-            "RpcQueryResponseViewStateResult",
-        ),
-    ],
-)
 @pytest.mark.parametrize("at", [{"finality": "final"}, {"finality": "optimistic"}, {"block_id": 0}])
-async def test_a_query_answer_fits_its_model_and_names_its_block(client, query, model, at):
-    answer = await client.rpc("query", {**query, **at})
-    model_class = getattr(models, model, None) or getattr(
-        __import__("near_jsonrpc_models.rpc_query_response", fromlist=[model]), model
-    )
-    model_class.model_validate(answer)
+async def test_an_answer_names_the_block_it_is_about(client, at):
+    answer = await client.rpc("query", {"request_type": "view_account", "account_id": COUNTER, **at})
     block = await client.rpc("block", {"block_id": answer["block_height"]})
     assert block["header"]["hash"] == answer["block_hash"]
     if "block_id" in at:
         assert answer["block_height"] == 0
 
 
-async def test_health_is_null(client):
-    assert await client.rpc("health", []) is None
-
-
 async def test_a_transaction_answer_fits_its_model_with_and_without_receipts(client):
     result = await client.call("increment", b'{"a": 1}')
-    fits("RpcTransactionResponse", result)
+    conforms("RpcTransactionResponse", result)
     arguments = [result["transaction"]["hash"], "alice.test.near"]
     plain, with_receipts = await client.rpc("tx", arguments), await client.rpc("EXPERIMENTAL_tx_status", arguments)
-    fits("RpcTransactionResponse", plain)
-    fits("RpcTransactionResponse", with_receipts)
+    conforms("RpcTransactionResponse", plain)
+    conforms("RpcTransactionResponse", with_receipts)
     assert plain == result
     (receipt,) = with_receipts.pop("receipts")
     assert with_receipts == plain
     assert receipt["receipt_id"] == result["receipts_outcome"][0]["id"]
-    models.ReceiptView.model_validate(receipt)
+    conforms("ReceiptView", receipt)
 
 
 async def test_every_action_is_shown_as_its_model_wants(client):
@@ -126,7 +67,7 @@ async def test_every_action_is_shown_as_its_model_wants(client):
     ]
     result = await client.send("alice.test.near", ALICE, "all.alice.test.near", actions)
     for view in result["transaction"]["actions"]:
-        models.ActionView.model_validate(view)
+        conforms("ActionView", view)
     names = [view if isinstance(view, str) else next(iter(view)) for view in result["transaction"]["actions"]]
     assert names == ["CreateAccount", "Transfer", "DeployContract", "AddKey", "AddKey", "DeleteKey", "FunctionCall"]
     assert result["transaction"]["actions"][4]["AddKey"]["access_key"]["permission"] == {
@@ -139,7 +80,7 @@ async def test_a_chunk_holds_the_transactions_and_receipts_of_its_block(client):
     taken = await client.rpc("chunk", {"block_id": result["transaction_outcome"]["block_hash"], "shard_id": 0})
     executed = await client.rpc("chunk", {"block_id": result["receipts_outcome"][0]["block_hash"], "shard_id": 0})
     for chunk in (taken, executed):
-        fits("RpcChunkResponse", chunk)
+        conforms("RpcChunkResponse", chunk)
         again = await client.rpc("chunk", {"chunk_id": chunk["header"]["chunk_hash"]})
         assert again == chunk
     assert [each["hash"] for each in taken["transactions"]] == [result["transaction"]["hash"]]
@@ -153,9 +94,7 @@ async def test_changes_name_what_changed_and_why(client):
     async def changes(kind, account_id, block_hash, **more):
         params = {"changes_type": kind, "account_ids": [account_id], "block_id": block_hash, **more}
         answer = await client.rpc("changes", params)
-        fits("RpcStateChangesInBlockResponse", answer)
-        for change in answer["changes"]:
-            models.StateChangeWithCauseView.model_validate(change)
+        conforms("RpcStateChangesInBlockResponse", answer)
         return answer["changes"]
 
     executed_in = result["receipts_outcome"][0]["block_hash"]
@@ -258,7 +197,6 @@ async def test_an_unknown_account_is_an_error_that_names_the_block(client):
     assert (error.http_status, error.cause) == (200, "UNKNOWN_ACCOUNT")
     assert error.error["cause"]["info"]["requested_account_id"] == "no.near"
     assert error.error["data"] == "account no.near does not exist while viewing"
-    fits("ErrorWrapperForRpcQueryError", error.error)
 
 
 @pytest.mark.parametrize("request_type", ["view_code", "view_state", "view_access_key_list", "call_function"])
@@ -272,7 +210,6 @@ async def test_code_of_an_account_without_a_contract_is_an_error(client):
     params = {"request_type": "view_code", "finality": "final", "account_id": "alice.test.near"}
     error = await failure(client, "query", params)
     assert error.cause == "NO_CONTRACT_CODE"
-    fits("ErrorWrapperForRpcQueryError", error.error)
 
 
 async def test_a_missing_access_key_is_a_result_with_neards_sentence(client):
@@ -316,7 +253,7 @@ async def test_contract_state_over_the_limit_is_not_shown(client):
     assert (await failure(client, "query", params)).cause == "TOO_LARGE_CONTRACT_STATE"
 
 
-@pytest.mark.parametrize("block_id", [387_420_489, 2**70, "4reLvkAWfqk5fsqio1KLudk46cqRz9erQdaHkWZKMJDZ", "zz"])
+@pytest.mark.parametrize("block_id", [387_420_489, 2**64 - 1, "4reLvkAWfqk5fsqio1KLudk46cqRz9erQdaHkWZKMJDZ"])
 async def test_an_unknown_block_is_422(client, block_id):
     for method, params in (("block", {}), ("query", {"request_type": "view_account", "account_id": "a.near"})):
         error = await failure(client, method, {**params, "block_id": block_id})
@@ -329,10 +266,8 @@ async def test_an_unknown_transaction_or_chunk_is_an_error(client):
         error = await failure(client, "tx", [tx_hash, "alice.test.near"])
         assert error.cause == "UNKNOWN_TRANSACTION"
         assert error.error["cause"]["info"]["requested_transaction_hash"] == tx_hash
-        fits("ErrorWrapperForRpcTransactionError", error.error)
-    error = await failure(client, "chunk", {"chunk_id": "x"})
+    error = await failure(client, "chunk", {"chunk_id": base58.b58encode(bytes(32)).decode()})
     assert error.cause == "UNKNOWN_CHUNK"
-    fits("ErrorWrapperForRpcChunkError", error.error)
 
 
 # requests that cannot be read
@@ -344,6 +279,8 @@ async def test_an_unknown_transaction_or_chunk_is_an_error(client):
         ("block", {}),
         ("block", {"block_id": -1}),
         ("block", {"block_id": True}),
+        ("block", {"block_id": 2**64}),
+        ("block", {"block_id": "zz"}),
         ("block", {"finality": "surely"}),
         ("block", "final"),
         ("query", {}),
@@ -369,7 +306,13 @@ async def test_an_unknown_transaction_or_chunk_is_an_error(client):
         ("broadcast_tx_commit", []),
         ("tx", []),
         ("tx", {"tx_hash": "x", "wait_until": 1}),
-        ("chunk", {"block_id": 0, "shard_id": 3}),
+        ("chunk", {"chunk_id": "x"}),
+        ("chunk", {"block_id": 0}),
+        ("next_light_client_block", {"last_block_hash": "x"}),
+        ("validators", {"block_id": "x"}),
+        ("changes", {"changes_type": "single_access_key_changes", "keys": ALICE.public, "finality": "final"}),
+        ("changes", {"changes_type": "single_access_key_changes", "keys": [ALICE.public], "finality": "final"}),
+        ("changes", {"changes_type": "single_access_key_changes", "keys": [{}], "finality": "final"}),
         ("chunk", {"block_id": 0, "shard_id": []}),
         ("EXPERIMENTAL_changes", {"changes_type": "magic", "account_ids": [], "finality": "final"}),
         ("EXPERIMENTAL_changes", {"changes_type": "account_changes", "account_ids": "a", "finality": "final"}),
@@ -454,7 +397,7 @@ async def test_get_status_is_the_same_object_as_the_method(manual_client):
     async with manual_client.session.get(manual_client.chain.rpc_url + "/status") as response:
         assert response.status == 200
         body = await response.json()
-    fits("RpcStatusResponse", body)
+    conforms("RpcStatusResponse", body)
     assert {**body, "uptime_sec": 0} == {**await manual_client.rpc("status", []), "uptime_sec": 0}
 
 
@@ -468,7 +411,7 @@ async def test_health_fails_when_no_blocks_come(client):
     client.chain._driver._produced_at -= 3600
     async with client.session.get(client.chain.rpc_url + "/health") as response:
         assert response.status == 500
-    assert (await failure(client, "health", [])).http_status == 500
+    assert (await failure(client, "health", [])).cause == "NO_NEW_BLOCKS"
 
 
 async def test_get_metrics_tells_the_heights(client):

@@ -59,10 +59,16 @@ def test_two_deals_share_no_key() -> None:
     assert dealt(domains=1).keyset != dealt(domains=1).keyset
 
 
-@pytest.mark.parametrize(("domains", "threshold"), [(0, 2), (1, 4), (1, 0)])
+@pytest.mark.parametrize(("domains", "threshold"), [(0, 4), (1, 4), (1, 0)])
 def test_a_deal_that_cannot_work_is_refused(domains: int, threshold: int) -> None:
     with pytest.raises(ValueError):
         dealt(domains=domains, threshold=threshold)
+
+
+def test_without_a_domain_nothing_is_dealt_and_the_network_starts_from_nothing() -> None:
+    one = dealt(domains=0)
+    assert one.keyset.domains == ()
+    assert set(one.shares.values()) == {()}
 
 
 def test_init_arguments_carry_public_facts_in_the_contracts_form() -> None:

@@ -93,7 +93,8 @@ async def test_files_and_directories_are_their_owners_alone(store, tmp_path):
     await store.stage(7, KEYSET, SHARES)
     await store.store_permanent(KEYSET, SHARES)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
-    assert modes == {"permanent": 0o700, "staged": 0o700, permanent(tmp_path).name: 0o600, "7.json": 0o600}
+    files = {permanent(tmp_path).name: 0o600, "7.json": 0o600, "lock": 0o600}
+    assert modes == {"permanent": 0o700, "staged": 0o700, **files}
 
 
 async def test_two_attempts_of_one_epoch_are_two_keysets(store):

@@ -1,84 +1,67 @@
-"""The operator's approvals of hand-outs, one file each: durable, single-use (design decision 8)."""
+"""What the operator consented to, one file each: durable, single-use (design decisions 6 and 8)."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from sharekeeper.adapters.durable_file import DISK, Disk, FileLock, clean, ensure_directory, read_file, write_file
-from sharekeeper.domain.backup import Approval
+from sharekeeper.domain.backup import Approval, QuorumOverride
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest, Sha256Hex
 from sharekeeper.domain.protocol_state import ParticipantInfo
 from sharekeeper.errors import PolicyRefused
-from sharekeeper.ports import ApprovalStore
+from sharekeeper.ports import ApprovalStore, OverrideStore
 from sharekeeper.protocol.codec import DecodeError, canonical_json, field, integer, parse_json, text
 
-APPROVAL_FORMAT: Final = 1
-MAX_APPROVAL_BYTES: Final = 4096
-_WHAT: Final = "approval"
+CONSENT_FORMAT: Final = 1
+MAX_CONSENT_BYTES: Final = 4096
+T = TypeVar("T")
 
 
-class DirectoryApprovalStore(ApprovalStore):
-    """Approvals in a directory. The command line adds, the daemon spends; both may run at the same time."""
+class _ConsentDirectory(Generic[T]):
+    """Consents in a directory, one file each, named by what was consented to.
 
-    def __init__(self, directory: Path, *, disk: Disk = DISK) -> None:
+    The command line adds, the daemon spends; both may run at the same time.
+    """
+
+    def __init__(self, directory: Path, kind: "_Kind[T]", *, disk: Disk = DISK) -> None:
         self._directory = directory
+        self._kind = kind
         self._disk = disk
         self._writing = threading.Lock()
 
-    def pending(self) -> Sequence[Approval]:
-        """As the port says. Raises `PolicyRefused` that names what cannot be read or is no approval."""
-        found = [self._read(path) for path in self._files()]
-        return sorted(found, key=lambda approval: (approval.approved_at_height, approval.deadline_ns))
+    def read_all(self) -> list[T]:
+        """Raises `PolicyRefused` that names what cannot be read or is no such consent."""
+        return [self._read(path) for path in self._files()]
 
-    async def add(self, approval: Approval) -> None:
-        """As the port says. Adding one that is on record changes nothing: a spent approval stays spent."""
-        await asyncio.to_thread(self._add, approval)
+    def add(self, consent: T) -> None:
+        """It is on record, unspent; one that was on record already is left as it is."""
+        with self._changing():
+            if not self._path(consent).exists():
+                self._write(self._kind.unspent(consent))
 
-    async def spend(self, approval: Approval, recovery_id: int) -> None:
-        """As the port says. Spending it again on the same `recovery_id` is accepted; also raises `StoreFailed`."""
-        await asyncio.to_thread(self._spend, approval, recovery_id)
+    def change(self, consent: T, spent: Callable[[T], T]) -> None:
+        """What is on record for `consent` is now `spent` of it. Raises what `spent` raises."""
+        with self._changing():
+            if not self._path(consent).exists():
+                raise PolicyRefused(f"no such {self._kind.what} is on record; {self._kind.cure}")
+            self._write(spent(self._read(self._path(consent))))
 
-    def _add(self, approval: Approval) -> None:
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Alone, across processes; the first holder after a crash removes what the crash left."""
         with self._writing:
-            lock = self._lock()
+            ensure_directory(self._directory, what=self._kind.what, disk=self._disk)
+            lock = FileLock.take(self._directory / "lock", what=f"the lock of the {self._kind.what}s", wait=True)
             try:
-                if not self._path(approval).exists():
-                    self._write(replace(approval, used_for=None))
+                clean(self._directory, disk=self._disk)
+                yield
             finally:
                 lock.release()
-
-    def _spend(self, approval: Approval, recovery_id: int) -> None:
-        with self._writing:
-            lock = self._lock()
-            try:
-                self._spend_locked(approval, recovery_id)
-            finally:
-                lock.release()
-
-    def _spend_locked(self, approval: Approval, recovery_id: int) -> None:
-        if not self._path(approval).exists():
-            raise PolicyRefused(f"no such approval of {approval.account_id} is on record; approve the recovery first")
-        held = self._read(self._path(approval))
-        if held.used_for not in {None, recovery_id}:
-            raise PolicyRefused(
-                f"the approval of {approval.account_id} was spent on recovery {held.used_for}, not {recovery_id}; approve again"
-            )
-        self._write(replace(held, used_for=recovery_id))
-
-    def _lock(self) -> FileLock:
-        """Held for one change; the first holder after a crash removes what the crash left."""
-        ensure_directory(self._directory, what=_WHAT, disk=self._disk)
-        lock = FileLock.take(self._directory / "lock", what="the lock of the approvals", wait=True)
-        try:
-            clean(self._directory, disk=self._disk)
-        except BaseException:
-            lock.release()
-            raise
-        return lock
 
     def _files(self) -> list[Path]:
         try:
@@ -87,33 +70,107 @@ class DirectoryApprovalStore(ApprovalStore):
             return []
         except OSError as error:
             raise PolicyRefused(
-                f"the approvals in {self._directory} cannot be read: {error.strerror}; give that directory and its"
-                " files to the user this service runs as"
+                f"the {self._kind.what}s in {self._directory} cannot be read: {error.strerror}; give that directory and"
+                " its files to the user this service runs as"
             ) from None
 
-    def _path(self, approval: Approval) -> Path:
-        return self._directory / f"{Sha256Hex.of(_encode(replace(approval, used_for=None)))[:32]}.json"
+    def _path(self, consent: T) -> Path:
+        return self._directory / f"{Sha256Hex.of(self._encoded(self._kind.unspent(consent)))[:32]}.json"
 
-    def _write(self, approval: Approval) -> None:
-        write_file(self._path(approval), _encode(approval), what=_WHAT, disk=self._disk)
+    def _encoded(self, consent: T) -> bytes:
+        return canonical_json(self._kind.encode(consent)) + b"\n"
 
-    def _read(self, path: Path) -> Approval:
+    def _write(self, consent: T) -> None:
+        write_file(self._path(consent), self._encoded(consent), what=self._kind.what, disk=self._disk)
+
+    def _read(self, path: Path) -> T:
+        what, cure = self._kind.what, self._kind.cure
         try:
-            approval = _decode(read_file(path, limit=MAX_APPROVAL_BYTES))
+            consent = self._decoded(read_file(path, limit=MAX_CONSENT_BYTES))
         except OSError as error:
-            raise PolicyRefused(
-                f"approval {path} cannot be read: {error.strerror}; remove it and approve again"
-            ) from None
+            raise PolicyRefused(f"{what} {path} cannot be read: {error.strerror}; remove it and {cure}") from None
         except ValueError as error:
-            raise PolicyRefused(f"{path} is not an approval: {error}; remove it and approve again") from None
-        if self._path(approval) != path:
-            raise PolicyRefused(f"{path} was changed by hand; remove it and approve again")
-        return approval
+            raise PolicyRefused(f"{path} is not an {what}: {error}; remove it and {cure}") from None
+        if self._path(consent) != path:
+            raise PolicyRefused(f"{path} was changed by hand; remove it and {cure}")
+        return consent
+
+    def _decoded(self, data: bytes) -> T:
+        """Raises `ValueError`."""
+        content = parse_json(data)
+        if integer(content, "format") != CONSENT_FORMAT:
+            raise DecodeError(f"this release reads format {CONSENT_FORMAT}")
+        return self._kind.decode(content)
 
 
-def _encode(approval: Approval) -> bytes:
-    content: dict[str, Any] = {
-        "format": APPROVAL_FORMAT,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind(Generic[T]):
+    """A kind of consent: its name, how to give it again, its form on disk."""
+
+    what: str
+    cure: str
+    encode: Callable[[T], dict[str, Any]]
+    decode: Callable[[Any], T]
+    unspent: Callable[[T], T]
+
+
+class DirectoryApprovalStore(ApprovalStore):
+    """Approvals in a directory."""
+
+    def __init__(self, directory: Path, *, disk: Disk = DISK) -> None:
+        self._consents = _ConsentDirectory(directory, _APPROVAL, disk=disk)
+
+    def pending(self) -> Sequence[Approval]:
+        """As the port says. Raises `PolicyRefused` that names what cannot be read or is no approval."""
+        found = self._consents.read_all()
+        return sorted(found, key=lambda approval: (approval.approved_at_height, approval.deadline_ns))
+
+    async def add(self, approval: Approval) -> None:
+        """As the port says. Adding one that is on record changes nothing: a spent approval stays spent."""
+        await asyncio.to_thread(self._consents.add, approval)
+
+    async def spend(self, approval: Approval, recovery_id: int) -> None:
+        """As the port says. Spending it again on the same `recovery_id` is accepted; also raises `StoreFailed`."""
+
+        def spent(held: Approval) -> Approval:
+            if held.used_for not in {None, recovery_id}:
+                raise PolicyRefused(
+                    f"the approval of {held.account_id} was spent on recovery {held.used_for}, not {recovery_id}; "
+                    "approve again"
+                )
+            return replace(held, used_for=recovery_id)
+
+        await asyncio.to_thread(self._consents.change, approval, spent)
+
+
+class DirectoryOverrideStore(OverrideStore):
+    """Overrides of the quorum in a directory."""
+
+    def __init__(self, directory: Path, *, disk: Disk = DISK) -> None:
+        self._consents = _ConsentDirectory(directory, _OVERRIDE, disk=disk)
+
+    def pending(self) -> Sequence[QuorumOverride]:
+        """As the port says. Raises `PolicyRefused` that names what cannot be read or is no override."""
+        return sorted(self._consents.read_all(), key=lambda override: override.deadline_ns)
+
+    async def add(self, override: QuorumOverride) -> None:
+        """As the port says. Adding one that is on record changes nothing: a used override stays used."""
+        await asyncio.to_thread(self._consents.add, override)
+
+    async def spend(self, override: QuorumOverride, now_ns: int) -> None:
+        """As the port says: one hand-out, even if the node then did not get the shares. Also raises `StoreFailed`."""
+
+        def spent(held: QuorumOverride) -> QuorumOverride:
+            if held.used_at_ns is not None:
+                raise PolicyRefused(f"the override for recovery {held.recovery_id} was used already; make another")
+            return replace(held, used_at_ns=now_ns)
+
+        await asyncio.to_thread(self._consents.change, override, spent)
+
+
+def _encode_approval(approval: Approval) -> dict[str, Any]:
+    return {
+        "format": CONSENT_FORMAT,
         "account_id": approval.account_id,
         "url": approval.info.url,
         "tls_public_key": str(approval.info.tls_public_key),
@@ -123,14 +180,9 @@ def _encode(approval: Approval) -> bytes:
         "deadline_ns": approval.deadline_ns,
         "used_for": approval.used_for,
     }
-    return canonical_json(content) + b"\n"
 
 
-def _decode(data: bytes) -> Approval:
-    """Raises `ValueError`."""
-    content = parse_json(data)
-    if integer(content, "format") != APPROVAL_FORMAT:
-        raise DecodeError(f"this release reads format {APPROVAL_FORMAT}")
+def _decode_approval(content: Any) -> Approval:  # noqa: ANN401  # JSON
     return Approval(
         account_id=AccountId(text(content, "account_id")),
         info=ParticipantInfo(url=text(content, "url"), tls_public_key=TlsKey.parse(text(content, "tls_public_key"))),
@@ -140,3 +192,42 @@ def _decode(data: bytes) -> Approval:
         deadline_ns=integer(content, "deadline_ns"),
         used_for=None if field(content, "used_for") is None else integer(content, "used_for"),
     )
+
+
+def _encode_override(override: QuorumOverride) -> dict[str, Any]:
+    return {
+        "format": CONSENT_FORMAT,
+        "account_id": override.account_id,
+        "block_hash": override.block_hash,
+        "recovery_id": override.recovery_id,
+        "tls_public_key": str(override.tls_key),
+        "deadline_ns": override.deadline_ns,
+        "used_at_ns": override.used_at_ns,
+    }
+
+
+def _decode_override(content: Any) -> QuorumOverride:  # noqa: ANN401  # JSON
+    return QuorumOverride(
+        account_id=AccountId(text(content, "account_id")),
+        block_hash=text(content, "block_hash"),
+        recovery_id=integer(content, "recovery_id"),
+        tls_key=TlsKey.parse(text(content, "tls_public_key")),
+        deadline_ns=integer(content, "deadline_ns"),
+        used_at_ns=None if field(content, "used_at_ns") is None else integer(content, "used_at_ns"),
+    )
+
+
+_APPROVAL: Final = _Kind(
+    what="approval",
+    cure="approve again",
+    encode=_encode_approval,
+    decode=_decode_approval,
+    unspent=lambda approval: replace(approval, used_for=None),
+)
+_OVERRIDE: Final = _Kind(
+    what="override",
+    cure="make another",
+    encode=_encode_override,
+    decode=_decode_override,
+    unspent=lambda override: replace(override, used_at_ns=None),
+)

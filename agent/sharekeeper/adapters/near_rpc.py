@@ -114,11 +114,7 @@ class NearRpc(ChainReader):
             ChainUnavailable, ChainAnswerInvalid: as every read.
         """
         before = self._highest
-        answer = await self._request("block", {"finality": "final"})
-        try:
-            block = _decode_block(field(answer, "header"))
-        except DecodeError as error:
-            raise ChainAnswerInvalid(f"block of {self.endpoint.host}: {error}") from None
+        block = await self.final_block()
         if before is not None and block.height < before.height:
             raise ChainContradiction(f"the final block went back from {before.height} to {block.height}")
         if self._highest is not None and block.height == self._highest.height and block.hash != self._highest.hash:
@@ -126,6 +122,36 @@ class NearRpc(ChainReader):
         if self._highest is None or block.height > self._highest.height:
             self._highest = block
         return block
+
+    async def final_block(self) -> BlockRef:
+        """As `head`, and what was seen before is not looked at. Raises `ChainUnavailable`, `ChainAnswerInvalid`."""
+        return await self._block({"finality": "final"})
+
+    async def block_at(self, height: int) -> BlockRef:
+        """The endpoint's block at that height, which need not be final. One request.
+
+        Raises:
+            ChainUnavailable: it has none there (yet); otherwise as every read.
+            ChainAnswerInvalid: it answered with another block.
+        """
+        block = await self._block({"block_id": height})
+        if block.height != height:
+            raise ChainAnswerInvalid(f"{self.endpoint.host} answered with block {block.height}, not {height}")
+        return block
+
+    async def block_named(self, block_hash: str) -> BlockRef:
+        """The block with that hash, which need not be final. One request. Raises as `block_at`."""
+        block = await self._block({"block_id": block_hash})
+        if block.hash != block_hash:
+            raise ChainAnswerInvalid(f"{self.endpoint.host} answered with another block than {block_hash[:64]}")
+        return block
+
+    async def _block(self, reference: Mapping[str, Any]) -> BlockRef:
+        answer = await self._request("block", reference)
+        try:
+            return _decode_block(field(answer, "header"))
+        except DecodeError as error:
+            raise ChainAnswerInvalid(f"block of {self.endpoint.host}: {error}") from None
 
     async def protocol_state(self, at: BlockRef) -> ProtocolState:
         """View `state` at that block. One request."""
@@ -147,10 +173,17 @@ class NearRpc(ChainReader):
             raise ChainAnswerInvalid(f"view {method} of {self.contract_id}: {error}") from None
 
     async def view(self, method: str, args: Mapping[str, Any], at: BlockRef | None) -> Any:  # noqa: ANN401  # JSON
-        """The JSON result of a view of the contract at that block (None: the newest final one). One request.
+        """The JSON result of a view, read as `view_bytes`. Also raises `ChainAnswerInvalid` if it is not JSON."""
+        try:
+            return parse_json(await self.view_bytes(method, args, at))
+        except DecodeError as error:
+            raise ChainAnswerInvalid(f"view {method} of {self.contract_id}: {error}") from None
+
+    async def view_bytes(self, method: str, args: Mapping[str, Any], at: BlockRef | None) -> bytes:
+        """What a view of the contract returned at that block (None: the newest final one). One request.
 
         Raises:
-            ChainAnswerInvalid: the contract panicked, or its answer is not JSON or of another block.
+            ChainAnswerInvalid: the contract panicked, or the answer is of another block.
             UnknownAccount: there is no such account, or no contract on it.
             ChainUnavailable: no answer in time, or the endpoint does not have that block (any more).
         """
@@ -158,7 +191,7 @@ class NearRpc(ChainReader):
         query = {"account_id": self.contract_id, "method_name": method, "args_base64": encoded}
         answer = await self._query("call_function", query, at)
         try:
-            return parse_json(_byte_array(answer, "result"))
+            return _byte_array(answer, "result")
         except DecodeError as error:
             raise ChainAnswerInvalid(f"view {method} of {self.contract_id}: {error}") from None
 

@@ -32,3 +32,19 @@ class Approval:
     deadline_ns: int
     used_for: int | None
     """The `recovery_id` this approval was spent on, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumOverride:
+    """The operator's word in place of a quorum of endpoints, for one hand-out (decision 6).
+
+    He has looked by other means, and vouches for what the own node shows at `block_hash`.
+    """
+
+    account_id: AccountId
+    block_hash: str
+    recovery_id: int
+    tls_key: TlsKey
+    deadline_ns: int
+    used_at_ns: int | None
+    """When it was used (wall time), or None."""

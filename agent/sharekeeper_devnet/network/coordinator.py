@@ -15,8 +15,7 @@ from sharekeeper.domain.protocol_state import Participant
 from sharekeeper.errors import PeerClosed, PeerFault, ProtocolViolation, SharekeeperError
 from sharekeeper.ops.logs import log_event
 from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, p2p_address, receive, send
-from sharekeeper_devnet.network.curves import interpolate
-from sharekeeper_devnet.network.dealer import share_identifier
+from sharekeeper_devnet.network.curves import interpolate, share_identifier
 from sharekeeper_devnet.network.frost import SharesInvalid, SigningRound, aggregate
 from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, SignReply, SignRequest
 from sharekeeper_devnet.network.requests import SignatureRequest

@@ -133,6 +133,11 @@ def domain_public_key(curve: Curve, point: bytes) -> DomainPublicKey:
 # --- Shamir and Lagrange --------------------------------------------------------------------------
 
 
+def share_identifier(participant_id: int) -> int:
+    """Where a participant's share lies on the polynomial: participant id + 1 (near/mpc's convention)."""
+    return participant_id + 1
+
+
 def split(
     curve: Curve, *, threshold: int, identifiers: Sequence[int], random_below: RandomBelow
 ) -> tuple[bytes, dict[int, int]]:
@@ -149,7 +154,7 @@ def split(
     _check_identifiers(curve, identifiers)
     while True:
         coefficients = [1 + random_below(order - 1) for _ in range(threshold)]
-        shares = {x: _evaluate(coefficients, x, order) for x in identifiers}
+        shares = {x: evaluate(coefficients, x, order) for x in identifiers}
         if all(shares.values()):
             return GROUPS[curve].base_multiple(coefficients[0]), shares
 
@@ -178,7 +183,8 @@ def interpolate(curve: Curve, points: Mapping[int, bytes], at: int = 0) -> bytes
     return group.add([group.multiple(point, lagrange(curve, x, points, at)) for x, point in points.items()])
 
 
-def _evaluate(coefficients: Sequence[int], x: int, order: int) -> int:
+def evaluate(coefficients: Sequence[int], x: int, order: int) -> int:
+    """The polynomial with those coefficients, constant term first, at `x`."""
     value = 0
     for coefficient in reversed(coefficients):
         value = (value * x + coefficient) % order

@@ -15,7 +15,7 @@ from sharekeeper.domain.keyshare import KeyShare, check_shares
 from sharekeeper.domain.protocol_state import Participants
 from sharekeeper.protocol.codec import encode_keyset
 from sharekeeper.secret import Secret
-from sharekeeper_devnet.network.curves import RandomBelow, domain_public_key, scalar_bytes, split
+from sharekeeper_devnet.network.curves import RandomBelow, domain_public_key, scalar_bytes, share_identifier, split
 
 FIRST_ATTEMPT: Final = 0
 """The attempt of every dealt key: a dealer needs one."""
@@ -47,11 +47,6 @@ class Deal:
     shares: Mapping[int, tuple[KeyShare, ...]]
 
 
-def share_identifier(participant_id: int) -> int:
-    """Where a participant's share lies on the polynomial: participant id + 1 (near/mpc's convention)."""
-    return participant_id + 1
-
-
 def domain_kind(domain_id: int) -> DomainKind:
     """The kind of that domain in a dealt keyset."""
     return DOMAIN_KINDS[domain_id % len(DOMAIN_KINDS)]
@@ -62,9 +57,13 @@ def deal(
 ) -> Deal:
     """Fresh keys for `domains` domains, shared so that any `threshold` participants hold them.
 
+    Without a domain nothing is dealt: the network starts from nothing and generates its keys itself.
+
     Raises:
-        ValueError: no domain or too many, or a threshold that does not fit the participants.
+        ValueError: too many domains, or a threshold that does not fit the participants.
     """
+    if not 1 <= threshold <= len(participant_ids):
+        raise ValueError(f"a threshold of {threshold} does not fit {len(participant_ids)} participants")
     keys: list[DomainKey] = []
     held: dict[int, list[KeyShare]] = {participant: [] for participant in participant_ids}
     for domain_id in range(domains):

@@ -8,7 +8,7 @@ from sharekeeper.domain.protocol_state import Participant
 from sharekeeper.errors import PeerFault
 from sharekeeper.ops.logs import log_event
 from sharekeeper_devnet.network.channels import receive, send
-from sharekeeper_devnet.network.dealer import share_identifier
+from sharekeeper_devnet.network.curves import share_identifier
 from sharekeeper_devnet.network.frost import SigningRound
 from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, Refusal, SignReply, SignRequest
 from sharekeeper_devnet.network.shares import RandomBytes, fresh_nonces, verifying_share

@@ -6,15 +6,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TypeAlias
 
 from sharekeeper_devnet.chain import fees
-from sharekeeper_devnet.chain import state as chain_state
 from sharekeeper_devnet.chain.block import Block, Inclusion
 from sharekeeper_devnet.chain.driver import Driver, NotReachedError
 from sharekeeper_devnet.chain.genesis import EPOCH_LENGTH, PROTOCOL_VERSION, time_text
-from sharekeeper_devnet.chain.ledger import ExecutionStatus, Finality, Ledger, UnknownTransactionError, epoch_height
+from sharekeeper_devnet.chain.ledger import ExecutionStatus, Ledger, UnknownTransactionError, epoch_height
 from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, parse_hash
 from sharekeeper_devnet.chain.rejection import InvalidTransactionError
-from sharekeeper_devnet.chain.rpc import errors, query, views
-from sharekeeper_devnet.chain.rpc.params import BlockReference, ByHash, ByHeight, Earliest, Params, invalid
+from sharekeeper_devnet.chain.rpc import changes, errors, query, views
+from sharekeeper_devnet.chain.rpc.blocks import find_block, find_state, lookup
+from sharekeeper_devnet.chain.rpc.params import ByHash, ByHeight, Params, invalid
+from sharekeeper_devnet.chain.rpc.protocol_config import protocol_config_view
 from sharekeeper_devnet.chain.rpc.views import NodeIdentity, View
 from sharekeeper_devnet.chain.transaction import SignedTransaction
 
@@ -22,34 +23,7 @@ Method: TypeAlias = Callable[[Params], Awaitable[object]]
 
 STATUS_ONLY = {ExecutionStatus.NONE, ExecutionStatus.INCLUDED, ExecutionStatus.INCLUDED_FINAL}
 """When a client waits for no more than this, the answer is the status alone."""
-CHANGE_PREFIXES: Mapping[str, Callable[[str], bytes]] = {
-    "account_changes": chain_state.account_key,
-    "contract_code_changes": chain_state.code_key,
-    "all_access_key_changes": chain_state.access_key_prefix,
-    "data_changes": chain_state.data_prefix,
-}
 MAX_PEERS = 40
-
-
-def find_block(ledger: Ledger, reference: BlockReference) -> Block:
-    """The block `reference` names.
-
-    Raises:
-        RpcError: UNKNOWN_BLOCK.
-    """
-    match reference:
-        case Finality():
-            return ledger.tip.block(reference)
-        case Earliest():
-            return ledger.earliest
-        case ByHeight(height=height):
-            found, text = ledger.store.block_by_height(height), f"BLOCK HEIGHT: {height}"
-        case ByHash(digest=text):
-            digest = parse_hash(text)
-            found, text = None if digest is None else ledger.store.block_by_hash(digest), f"BLOCK: {text[:64]}"
-    if found is None:
-        raise errors.unknown_block(text)
-    return found
 
 
 class Methods:
@@ -62,7 +36,7 @@ class Methods:
         self._polling_timeout_s = polling_timeout_s
         self._started_at = time.monotonic()
         self._total_supply = sum(account.balance for account in driver.genesis.accounts)
-        self._methods: dict[str, Method] = {
+        self._methods: Mapping[str, Method] = {
             "status": self.status,
             "health": self._health,
             "block": self._block,
@@ -75,11 +49,21 @@ class Methods:
             "broadcast_tx_commit": self._send_tx,
             "broadcast_tx_async": self._broadcast_tx_async,
             "tx": self._tx,
+            "tx_status": self._tx_with_receipts,
             "EXPERIMENTAL_tx_status": self._tx_with_receipts,
             "EXPERIMENTAL_protocol_config": self._protocol_config,
-            "EXPERIMENTAL_changes": self._changes,
-            "changes": self._changes,
+            "next_light_client_block": self._next_light_client_block,
+            "changes": self._asked(changes.changes),
+            "EXPERIMENTAL_changes": self._asked(changes.changes),
+            "block_effects": self._asked(changes.block_effects),
+            "EXPERIMENTAL_changes_in_block": self._asked(changes.block_effects),
+            **{f"EXPERIMENTAL_{kind}": self._view(read) for kind, read in query.PARSERS.items()},
         }
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The methods served."""
+        return frozenset(self._methods)
 
     async def call(self, name: str, params: object) -> object:
         """The result of the method `name`.
@@ -138,7 +122,7 @@ class Methods:
 
     async def _health(self, _params: Params) -> None:
         if not self.is_healthy:
-            raise errors.internal_error("no new blocks")
+            raise errors.no_new_blocks(time.time() - self._driver.tip.head.timestamp_ns / 10**9)
 
     async def _block(self, params: Params) -> View:
         reference = params.block_reference(0)
@@ -152,10 +136,8 @@ class Methods:
         return await self._driver.ask(ask)
 
     async def _chunk(self, params: Params) -> View:
-        chunk_id = params.get("chunk_id", 0)
-
         def ask(ledger: Ledger) -> View:
-            block = _chunk_block(ledger, params, chunk_id)
+            block = _chunk_block(ledger, params)
             taken, executed = ledger.store.transactions_in(block.height), ledger.store.receipts_in(block.height)
             return views.chunk_view(block, taken, executed, self._identity.validator_account_id)
 
@@ -166,28 +148,28 @@ class Methods:
         await self._driver.ask(lambda ledger: find_block(ledger, reference))
         return {"gas_price": str(fees.GAS_PRICE)}
 
-    async def _validators(self, _params: Params) -> View:
+    async def _validators(self, params: Params) -> View:
+        await self._driver.ask(lambda ledger: _check_epoch(ledger, params))
         number = epoch_height(self._driver.tip.head.height)
-        stake = {
-            "validator_stake_struct_version": "V1",
-            "account_id": self._identity.validator_account_id,
-            "public_key": str(self._identity.validator_public_key),
-            "stake": "0",
-            "shards": [0],
-        }
         current = {
-            **stake,
+            **self._validator(),
             "is_slashed": False,
+            "shards": [0],
             "num_produced_blocks": 0,
             "num_expected_blocks": 0,
             "num_produced_chunks": 0,
             "num_expected_chunks": 0,
             "num_produced_chunks_per_shard": [0],
             "num_expected_chunks_per_shard": [0],
+            "num_produced_endorsements": 0,
+            "num_expected_endorsements": 0,
+            "num_produced_endorsements_per_shard": [0],
+            "num_expected_endorsements_per_shard": [0],
+            "shards_endorsed": [0],
         }
         return {
             "current_validators": [current],
-            "next_validators": [stake],
+            "next_validators": [{**self._validator(), "shards": [0]}],
             "current_fishermen": [],
             "next_fishermen": [],
             "current_proposals": [],
@@ -195,6 +177,13 @@ class Methods:
             "epoch_start_height": (number - 1) * EPOCH_LENGTH,
             "epoch_height": number,
             "validator_reward_paid_prev_epoch": {},
+        }
+
+    def _validator(self) -> View:
+        return {
+            "account_id": self._identity.validator_account_id,
+            "public_key": str(self._identity.validator_public_key),
+            "stake": "0",
         }
 
     async def _network_info(self, _params: Params) -> View:
@@ -207,10 +196,25 @@ class Methods:
             "known_producers": [],
         }
 
-    async def _query(self, params: Params) -> View:
-        reference = params.block_reference()
-        question = query.parse(params)
-        return await self._driver.ask(lambda ledger: question(ledger, find_block(ledger, reference)))
+    def _asked(self, read: Callable[[Params], Callable[[Ledger], View]]) -> Method:
+        async def method(params: Params) -> View:
+            return await self._driver.ask(read(params))
+
+        return method
+
+    def _view(self, read: Callable[[Params], query.Question]) -> Method:
+        async def method(params: Params) -> View:
+            reference = params.block_reference()
+            question = read(params)
+            return await self._driver.ask(lambda ledger: question(ledger, find_state(ledger, reference)))
+
+        return method
+
+    async def _query(self, params: Params) -> object:
+        try:
+            return await self._view(query.parse)(params)
+        except errors.QueryError as error:
+            return error.result
 
     async def _send_tx(self, params: Params) -> View:
         transaction, until = params.transaction(), params.wait_until()
@@ -271,48 +275,59 @@ class Methods:
     async def _protocol_config(self, params: Params) -> View:
         reference = params.block_reference()
         await self._driver.ask(lambda ledger: find_block(ledger, reference))
-        return views.protocol_config_view(self._driver.genesis)
+        return protocol_config_view(self._driver.genesis)
 
-    async def _changes(self, params: Params) -> View:
-        kind, account_ids = params.text("changes_type"), params.account_ids("account_ids")
-        prefix_of = CHANGE_PREFIXES.get(kind)
-        if prefix_of is None:
-            raise invalid(f"the dev chain does not serve changes of type `{kind[:40]}`")
-        data_prefix = params.base64("key_prefix_base64") if kind == "data_changes" else b""
-        reference = params.block_reference()
+    async def _next_light_client_block(self, params: Params) -> View:
+        last = ByHash(params.hash("last_block_hash", 0))
 
         def ask(ledger: Ledger) -> View:
-            block = find_block(ledger, reference)
-            found = [
-                views.change_view(change, account_id)
-                for account_id in account_ids
-                for change in ledger.store.changes_in(block.height, prefix_of(account_id) + data_prefix)
-            ]
-            return {"block_hash": hash_text(block.hash), "changes": found}
+            known, final = find_block(ledger, last), ledger.tip.final
+            if final.height <= known.height:
+                return {}
+            validator = {"validator_stake_struct_version": "V1", **self._validator()}
+            return views.light_client_block_view(final, validator)
 
         return await self._driver.ask(ask)
 
 
 def _asked_transaction(params: Params) -> tuple[bytes, ExecutionStatus]:
-    """The hash a `tx` request asks for and how far it must have come; the second parameter is not needed here."""
-    text, until = params.text("tx_hash", 0), params.wait_until()
+    """The transaction a `tx` request asks for and how far it must have come; who sent it is not needed here."""
+    until = params.wait_until()
+    if params.get("tx_hash", 0) is None and params.get("signed_tx_base64") is not None:
+        return params.transaction().hash, until
+    text = params.text("tx_hash", 0)
     digest = parse_hash(text)
     if digest is None:
         raise errors.unknown_transaction(text[:64])
     return digest, until
 
 
-def _chunk_block(ledger: Ledger, params: Params, chunk_id: object) -> Block:
+def _chunk_block(ledger: Ledger, params: Params) -> Block:
     """The block whose chunk is asked for, by chunk hash or by block and shard."""
-    if chunk_id is None:
-        if params.get("shard_id") not in (0, None):
-            raise invalid("the dev chain has the shard 0 only")
-        return find_block(ledger, params.block_reference())
-    digest = parse_hash(chunk_id) if isinstance(chunk_id, str) else None
-    block = None if digest is None else ledger.store.block_by_chunk_hash(digest)
-    if block is None:
-        raise errors.unknown_chunk(str(chunk_id)[:64])
-    return block
+    if params.get("chunk_id", 0) is None:
+        shard_id = params.get("shard_id")
+        if not isinstance(shard_id, int) or isinstance(shard_id, bool):
+            raise invalid("a chunk is named by `chunk_id`, or by `block_id` and `shard_id`")
+        block = find_block(ledger, params.block_reference())
+        if shard_id != 0:
+            raise errors.invalid_shard_id(shard_id)
+        return block
+    digest = params.hash("chunk_id", 0)
+    found = ledger.store.block_by_chunk_hash(digest)
+    if found is None:
+        raise errors.unknown_chunk(hash_text(digest))
+    return found
+
+
+def _check_epoch(ledger: Ledger, params: Params) -> None:
+    """Returns when validators are asked for now, or for a block or an epoch that is the current one."""
+    current = views.epoch_id(ledger.tip.head)
+    wanted = params.get("epoch_id") or current
+    if params.get("block_id", 0) is not None:
+        block = lookup(ledger, params.block_reference(0))
+        wanted = None if block is None else views.epoch_id(block)
+    if wanted != current:
+        raise errors.unknown_epoch()
 
 
 def _version() -> View:

@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from sharekeeper_devnet.chain.borsh import DecodeError
 from sharekeeper_devnet.chain.ledger import ExecutionStatus, Finality
-from sharekeeper_devnet.chain.primitives import is_account_id
+from sharekeeper_devnet.chain.primitives import is_account_id, parse_hash
 from sharekeeper_devnet.chain.rpc.errors import RpcError, parse_error
 from sharekeeper_devnet.chain.transaction import SignedTransaction, decode_signed_transaction
 from sharekeeper_devnet.runtime.public_key import InvalidPublicKeyError, PublicKey
@@ -23,9 +23,9 @@ class ByHeight:
 
 @dataclass(frozen=True, slots=True)
 class ByHash:
-    """The block of a hash, base58."""
+    """The block of a hash."""
 
-    digest: str
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Earliest:
     """The genesis block."""
 
 
+U64_MAX = 2**64 - 1
 Variant = TypeVar("Variant", bound=StrEnum)
 BlockReference: TypeAlias = Finality | ByHeight | ByHash | Earliest
 
@@ -95,6 +96,21 @@ class Params:
             raise invalid(f"field `{name}` must be a list of account ids")
         return value
 
+    def account_keys(self, name: str) -> list[tuple[str, PublicKey]]:
+        """A list of objects with an account id and a public key each, which must be there."""
+        value = self.get(name)
+        if not isinstance(value, list):
+            raise invalid(f"field `{name}` must be a list of accounts with public keys")
+        each_of = [Params(each) for each in value]
+        return [(each.account_id("account_id"), each.public_key("public_key")) for each in each_of]
+
+    def hash(self, name: str, position: int | None = None) -> bytes:
+        """A hash of 32 bytes in base58 that must be there."""
+        digest = parse_hash(self.text(name, position))
+        if digest is None:
+            raise invalid(f"field `{name}` is not a hash of 32 bytes in base58")
+        return digest
+
     def public_key(self, name: str) -> PublicKey:
         """A public key that must be there; `ed25519:` in front of it may be left out."""
         try:
@@ -132,8 +148,9 @@ class Params:
         return Finality.OPTIMISTIC if self.get("block_id", position) is None else self.block_reference(position)
 
     def _block_id(self, value: object) -> BlockReference:
-        if isinstance(value, str):
-            return ByHash(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        digest = parse_hash(value) if isinstance(value, str) else None
+        if digest is not None:
+            return ByHash(digest)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= U64_MAX:
             return ByHeight(value)
         raise invalid("a block is named by `finality` or by `block_id`, which is a height or a hash")

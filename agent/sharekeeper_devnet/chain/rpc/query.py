@@ -1,6 +1,6 @@
-"""The `query` method: accounts, access keys, contract code, data and view calls at one block."""
+"""Questions about state at one block: accounts, access keys, contract code, data and view calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from sharekeeper_devnet.chain import state as chain_state
@@ -24,7 +24,7 @@ def parse(params: Params) -> Question:
         RpcError: the request is malformed.
     """
     kind = params.text("request_type")
-    parser = _PARSERS.get(kind)
+    parser = PARSERS.get(kind)
     if parser is None:
         raise invalid(f"the dev chain does not serve queries of type `{kind[:40]}`")
     return parser(params)
@@ -48,7 +48,7 @@ def _view_access_key(params: Params) -> Question:
     def answer(ledger: Ledger, block: Block) -> View:
         key = chain_state.read_access_key(ledger.state_at(block), account_id, public_key)
         if key is None:
-            return {"error": f"access key {public_key} does not exist while viewing", "logs": [], **at_view(block)}
+            raise errors.unknown_access_key(public_key, block)
         return {**access_key_view(key), **at_view(block)}
 
     return answer
@@ -104,18 +104,15 @@ def _call_function(params: Params) -> Question:
         _account(ledger, block, account_id)
         outcome = ledger.view(block, account_id, method_name, args)
         if outcome is None:
-            missing = f'CompilationError(CodeDoesNotExist {{ account_id: AccountId("{account_id}") }})'
-            return {"error": f"wasm execution failed with error: {missing}", "logs": [], **at_view(block)}
-        logs = list(outcome.logs)
+            raise errors.nothing_to_call(account_id, block)
         if outcome.failure is not None:
-            error = f"wasm execution failed with error: {outcome.failure.debug}"
-            return {"error": error, "logs": logs, **at_view(block)}
-        return {"result": list(outcome.return_value), "logs": logs, **at_view(block)}
+            raise errors.contract_execution_error(outcome.failure, outcome.logs, block)
+        return {"result": list(outcome.return_value), "logs": list(outcome.logs), **at_view(block)}
 
     return answer
 
 
-_PARSERS: dict[str, Callable[[Params], Question]] = {
+PARSERS: Mapping[str, Callable[[Params], Question]] = {
     "view_account": _view_account,
     "view_access_key": _view_access_key,
     "view_access_key_list": _view_access_key_list,
@@ -123,3 +120,4 @@ _PARSERS: dict[str, Callable[[Params], Question]] = {
     "view_state": _view_state,
     "call_function": _call_function,
 }
+"""Readers of what a query asks, by its `request_type`; `EXPERIMENTAL_<request_type>` is a method of its own."""

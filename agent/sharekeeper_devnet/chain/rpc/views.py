@@ -8,15 +8,12 @@ from sharekeeper_devnet.chain import fees
 from sharekeeper_devnet.chain import state as chain_state
 from sharekeeper_devnet.chain.block import Block, ExecutionOutcome, Inclusion, status_view
 from sharekeeper_devnet.chain.genesis import (
-    EPOCH_LENGTH,
     GAS_LIMIT,
     PROTOCOL_VERSION,
-    Genesis,
     permission_view,
-    time_text,
 )
 from sharekeeper_devnet.chain.ledger import ExecutionStatus, epoch_height
-from sharekeeper_devnet.chain.primitives import REGISTRAR_ACCOUNT, ZERO_HASH, hash_text, sha256
+from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, sha256
 from sharekeeper_devnet.chain.state import Account
 from sharekeeper_devnet.chain.store import StateChange
 from sharekeeper_devnet.chain.transaction import (
@@ -110,6 +107,29 @@ def block_view(block: Block, last_final: bytes, author: str, total_supply: int) 
         "shard_split": None,
     }
     return {"author": author, "header": header, "chunks": [chunk_header_view(block)]}
+
+
+def light_client_block_view(block: Block, validator: View) -> View:
+    """The block as light clients get it; signatures and merkle roots are empty."""
+    inner = {
+        "height": block.height,
+        "epoch_id": epoch_id(block),
+        "next_epoch_id": next_epoch_id(block),
+        "prev_state_root": hash_text(block.prev_state_root),
+        "outcome_root": hash_text(block.outcome_root),
+        "timestamp": block.timestamp_ns,
+        "timestamp_nanosec": str(block.timestamp_ns),
+        "next_bp_hash": NO_HASH,
+        "block_merkle_root": hash_text(sha256(b"merkle", block.prev_hash)),
+    }
+    return {
+        "prev_block_hash": hash_text(block.prev_hash),
+        "next_block_inner_hash": NO_HASH,
+        "inner_lite": inner,
+        "inner_rest_hash": NO_HASH,
+        "next_bps": [validator],
+        "approvals_after_next": [NO_SIGNATURE],
+    }
 
 
 def chunk_header_view(block: Block) -> View:
@@ -287,59 +307,3 @@ def _key_change(borsh_key: bytes, value: bytes | None) -> tuple[str, View]:
     if value is None:
         return "access_key_deletion", body
     return "access_key_update", {**body, "access_key": access_key_view(chain_state.decode_access_key(value))}
-
-
-def protocol_config_view(genesis: Genesis) -> View:
-    """The protocol's configuration, as far as the dev chain has one."""
-    return {
-        "protocol_version": PROTOCOL_VERSION,
-        "genesis_time": time_text(genesis.genesis_time_ns),
-        "chain_id": genesis.chain_id,
-        "genesis_height": genesis.genesis_height,
-        "epoch_length": EPOCH_LENGTH,
-        "gas_limit": GAS_LIMIT,
-        "min_gas_price": str(fees.GAS_PRICE),
-        "max_gas_price": str(fees.GAS_PRICE),
-        "transaction_validity_period": genesis.transaction_validity_period,
-        "num_block_producer_seats": 1,
-        "protocol_treasury_account": "near",
-        "dynamic_resharding": False,
-        "runtime_config": {
-            "storage_amount_per_byte": str(fees.STORAGE_PRICE_PER_BYTE),
-            "transaction_costs": {
-                "action_receipt_creation_config": _fee_view(fees.RECEIPT),
-                "action_creation_config": _action_fees_view(),
-                "burnt_gas_reward": [0, 1],
-                "pessimistic_gas_price_inflation_ratio": [1, 1],
-                "storage_usage_config": {
-                    "num_bytes_account": fees.ACCOUNT_BYTES,
-                    "num_extra_bytes_record": fees.RECORD_BYTES,
-                },
-            },
-            "account_creation_config": {
-                "min_allowed_top_level_account_length": 65,
-                "registrar_account_id": REGISTRAR_ACCOUNT,
-            },
-        },
-    }
-
-
-def _fee_view(fee: fees.Fee) -> View:
-    return {"send_sir": fee.send_sir, "send_not_sir": fee.send_not_sir, "execution": fee.execution}
-
-
-def _action_fees_view() -> View:
-    return {
-        "create_account_cost": _fee_view(fees.CREATE_ACCOUNT),
-        "deploy_contract_cost": _fee_view(fees.DEPLOY_BASE),
-        "deploy_contract_cost_per_byte": _fee_view(fees.DEPLOY_BYTE),
-        "function_call_cost": _fee_view(fees.CALL_BASE),
-        "function_call_cost_per_byte": _fee_view(fees.CALL_BYTE),
-        "transfer_cost": _fee_view(fees.TRANSFER),
-        "add_key_cost": {
-            "full_access_cost": _fee_view(fees.FULL_KEY),
-            "function_call_cost": _fee_view(fees.CALL_KEY_BASE),
-            "function_call_cost_per_byte": _fee_view(fees.CALL_KEY_BYTE),
-        },
-        "delete_key_cost": _fee_view(fees.DELETE_KEY),
-    }
