@@ -48,7 +48,6 @@ from sharekeeper_devnet.runtime import (
 )
 from sharekeeper_devnet.runtime.public_key import Curve, PublicKey
 
-
 MAX_DELETED_BYTES = 10_000
 """An account with more state than this, code not counted, cannot be deleted."""
 

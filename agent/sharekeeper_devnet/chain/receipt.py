@@ -155,7 +155,7 @@ def _list(parts: list[bytes]) -> bytes:
     return _u32(len(parts)) + b"".join(parts)
 
 
-def encode_action(action: Action) -> bytes:
+def encode_action(action: Action) -> bytes:  # noqa: PLR0911 - one per action
     """The borsh form of an action."""
     match action:
         case CreateAccount():

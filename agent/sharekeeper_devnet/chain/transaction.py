@@ -164,7 +164,7 @@ def _signature(reader: Reader, expected: Curve) -> bytes:
     return reader.take(SIGNATURE_BYTES[curve])
 
 
-def decode_action(reader: Reader) -> Action:
+def decode_action(reader: Reader) -> Action:  # noqa: PLR0911 - one per action
     """The next action.
 
     Raises:

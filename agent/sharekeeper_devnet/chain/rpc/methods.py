@@ -6,9 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TypeAlias
 
 from sharekeeper_devnet.chain import fees
-from sharekeeper_devnet.chain.block import Block, Inclusion
+from sharekeeper_devnet.chain.block import Block
 from sharekeeper_devnet.chain.driver import Driver, NotReachedError
 from sharekeeper_devnet.chain.genesis import EPOCH_LENGTH, PROTOCOL_VERSION, time_text
+from sharekeeper_devnet.chain.inclusion import Inclusion
 from sharekeeper_devnet.chain.ledger import ExecutionStatus, Ledger, UnknownTransactionError, epoch_height
 from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, parse_hash
 from sharekeeper_devnet.chain.rejection import InvalidTransactionError
@@ -260,15 +261,13 @@ class Methods:
         if until in STATUS_ONLY:
             return {"final_execution_status": self._driver.tip.status_of(inclusion).value}
         outcome = await self._outcome(inclusion)
-        return {**outcome, "receipts": [views.receipt_view(inclusion)]} if with_receipts else outcome
+        receipts = [views.receipt_view(each.receipt) for each in inclusion.receipts if each.receipt.is_action]
+        return {**outcome, "receipts": receipts} if with_receipts else outcome
 
     async def _outcome(self, inclusion: Inclusion) -> View:
         def ask(ledger: Ledger) -> View:
-            block = find_block(ledger, ByHeight(inclusion.height))
-            status, receipt_hash = ledger.tip.status_of(inclusion), None
-            if inclusion.receipt_height is not None:
-                receipt_hash = find_block(ledger, ByHeight(inclusion.receipt_height)).hash
-            return views.final_outcome_view(inclusion, status, block.hash, receipt_hash)
+            status = ledger.tip.status_of(inclusion)
+            return views.final_outcome_view(inclusion, status, lambda height: find_block(ledger, ByHeight(height)).hash)
 
         return await self._driver.ask(ask)
 
