@@ -40,6 +40,7 @@ from sharekeeper.ports import Channel, ContractCaller
 from sharekeeper.spec import PUBLIC_DATA_PATH
 
 if TYPE_CHECKING:
+    from sharekeeper.adapters.quorum import QuorumReader
     from sharekeeper.adapters.web_server import WebServer
     from sharekeeper.backup_service.service import BackupServicePorts
     from sharekeeper.backup_service.web_exchanges import WebPorts
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _START_RETRY_SECONDS: Final = 1.0
 APPROVALS_DIRECTORY: Final = "approvals"
-"""Name of the approvals directory inside the backup service's `state_dir`."""
+OVERRIDES_DIRECTORY: Final = "overrides"
+"""Names of the directories inside the backup service's `state_dir` that hold what the operator consented to."""
 
 
 def run_backup_service(config_path: Path, *, json_logs: bool = False) -> None:
@@ -92,6 +94,7 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _backup_service(config: BackupServiceConfig, keys: BackupServiceKeyFiles) -> None:
+    from sharekeeper.backup_service.quorum_report import SINGLE_ENDPOINT  # noqa: PLC0415
     from sharekeeper.backup_service.report import report_backup_service  # noqa: PLC0415
     from sharekeeper.backup_service.service import BackupService, BackupServiceSettings  # noqa: PLC0415
 
@@ -108,6 +111,8 @@ async def _backup_service(config: BackupServiceConfig, keys: BackupServiceKeyFil
         service = BackupService(settings, await _backup_service_ports(stack, config, keys, base))
         base.report = lambda: report_backup_service(service, base.clock.wall_ns())
         log_event(_LOG, logging.INFO, "backup service started", account_id=config.account_id, policy=config.policy)
+        if service.endpoints.alone:
+            log_event(_LOG, logging.WARNING, SINGLE_ENDPOINT)
         await service.run()
 
 
@@ -115,7 +120,7 @@ async def _backup_service_ports(
     stack: contextlib.AsyncExitStack, config: BackupServiceConfig, keys: BackupServiceKeyFiles, base: "_Foundation"
 ) -> "BackupServicePorts":
     """The adapters of the backup service; the vault is locked until `stack` unwinds. Raises as the vault does."""
-    from sharekeeper.adapters.approvals import DirectoryApprovalStore  # noqa: PLC0415
+    from sharekeeper.adapters.approvals import DirectoryApprovalStore, DirectoryOverrideStore  # noqa: PLC0415
     from sharekeeper.adapters.vault import AgeVault  # noqa: PLC0415
     from sharekeeper.backup_service.service import BackupServicePorts  # noqa: PLC0415
     from sharekeeper.crypto.sealing import recipient_of  # noqa: PLC0415
@@ -142,6 +147,8 @@ async def _backup_service_ports(
 
     return BackupServicePorts(
         chain=base.rpc,
+        truth=await _truth(stack, config, base),
+        overrides=DirectoryOverrideStore(config.state_dir / OVERRIDES_DIRECTORY),
         caller=base.caller(config.account_id, keys.account),
         vault=vault,
         verify_vault=verify,
@@ -151,6 +158,14 @@ async def _backup_service_ports(
         clock=base.clock,
         web=_web_ports(config, keys, base) if config.transfer is Transfer.WEB else None,
     )
+
+
+async def _truth(stack: contextlib.AsyncExitStack, config: BackupServiceConfig, base: "_Foundation") -> "QuorumReader":
+    """All endpoints of the configuration; those beside the own node are closed when `stack` unwinds."""
+    from sharekeeper.adapters.quorum import QuorumReader, endpoints_of  # noqa: PLC0415
+
+    endpoints = await stack.enter_async_context(endpoints_of(config.near, base.rpc, base.network, base.clock))
+    return QuorumReader(endpoints, quorum=config.near.quorum, account_id=config.account_id, clock=base.clock)
 
 
 def _web_ports(config: BackupServiceConfig, keys: BackupServiceKeyFiles, base: "_Foundation") -> "WebPorts":

@@ -4,20 +4,19 @@ Paths are relative to the file. Unknown names are mistakes, with the nearest kno
 Nothing is read but the file itself; what it names is checked by whoever uses it.
 """
 
-import difflib
 import ipaddress
 import os
-import tomllib
-from collections.abc import Callable, Mapping
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.protocol.policy import PUBLIC_CHAIN_IDS, PUBLIC_GENESIS_HASHES, HandOutPolicy
+from sharekeeper.protocol.quorum import OWN, majority
 from sharekeeper.spec import (
     MAINNET_GENESIS_HASH,
     MAX_URL_BYTES,
@@ -26,14 +25,14 @@ from sharekeeper.spec import (
     OLD_KEYSET_GRACE_SECONDS,
     TESTNET_GENESIS_HASH,
 )
-
-T = TypeVar("T")
+from sharekeeper.toml_tables import REQUIRED, ConfigRoot, Table, open_config, plain_text
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Set by systemd for units with credentials; it wins over `keys_dir`."""
 
 _GENESIS_OF: Final = {"mainnet": MAINNET_GENESIS_HASH, "testnet": TESTNET_GENESIS_HASH}
 _MAX_PORT: Final = 65535
+_ENDPOINT_NAME: Final = re.compile(r"[a-z0-9._-]{1,32}")
 
 
 class Transfer(StrEnum):
@@ -52,13 +51,26 @@ class NetAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """A NEAR endpoint beside the own node, by the name that logs and metrics give it."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NearConfig:
-    """Which chain, which contract, and the endpoint that serves them. `genesis_hash` None: not checked (dev chain)."""
+    """Which chain, which contract, and the own node, `rpc_url`. `genesis_hash` None: not checked (dev chain).
+
+    `quorum` of the own node and `endpoints` together must agree before the backup service releases shares.
+    """
 
     rpc_url: str
     chain_id: str
     genesis_hash: str | None
     contract_id: AccountId
+    endpoints: tuple[EndpointConfig, ...] = ()
+    quorum: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +125,7 @@ class NodeAgentConfig:
 def load_backup_service(path: Path) -> BackupServiceConfig:
     """The backup service's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
     root = open_config(path)
-    common = common_values(root)
+    common = common_values(root, quorum=True)
     table = root.table("backup_service")
     policy = table.take("policy", _policy, default=HandOutPolicy.APPROVE)
     near = common["near"]
@@ -148,7 +160,7 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
     table = root.table("node_agent")
     transfer = table.take("transfer", _transfer, default=Transfer.P2P)
     listen, web_listen = (
-        table.take(name, address, default=_REQUIRED if transfer is of else None)
+        table.take(name, address, default=REQUIRED if transfer is of else None)
         for name, of in (("listen", Transfer.P2P), ("web_listen", Transfer.WEB))
     )
     values = {
@@ -167,14 +179,17 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
     return NodeAgentConfig(**values, supervisor=commands)
 
 
-def common_values(root: "ConfigRoot") -> dict[str, Any]:
-    """`account_id`, `keys_dir` and `near`, which every daemon is told; mistakes are collected in `root`."""
+def common_values(root: ConfigRoot, *, quorum: bool = False) -> dict[str, Any]:
+    """`account_id`, `keys_dir` and `near`, which every daemon is told; mistakes are collected in `root`.
+
+    `quorum`: this daemon asks more endpoints than the own node.
+    """
     credentials = _credentials()
-    keys_dir = root.take("keys_dir", root.path, default=credentials or _REQUIRED)
+    keys_dir = root.take("keys_dir", root.path, default=credentials or REQUIRED)
     return {
         "account_id": root.take("account_id", AccountId),
         "keys_dir": credentials or keys_dir,
-        "near": _near(root.table("near")),
+        "near": _near(root.table("near"), quorum=quorum),
     }
 
 
@@ -183,21 +198,76 @@ def _credentials() -> Path | None:
     return Path(named) if named else None
 
 
-def _near(table: "_Table") -> NearConfig | None:
+def _near(table: Table, *, quorum: bool) -> NearConfig | None:
     mistakes_before = len(table.mistakes)
     values = {
         "rpc_url": table.take("rpc_url", _http_url),
-        "chain_id": table.take("chain_id", _text),
+        "chain_id": table.take("chain_id", plain_text),
         "contract_id": table.take("contract_id", AccountId),
-        "genesis_hash": table.take("genesis_hash", _text, default=None),
+        "genesis_hash": table.take("genesis_hash", plain_text, default=None),
     }
+    more = _endpoints(table, values["rpc_url"]) if quorum else {}
     if len(table.mistakes) > mistakes_before:
         return None
-    near = NearConfig(**values)
+    near = NearConfig(**values, **more)
+    if quorum:
+        _check_independence(table, near)
     right = _GENESIS_OF.get(near.chain_id)
     if right is not None and near.genesis_hash != right:
         table.mistake("genesis_hash", f"{near.chain_id} has genesis hash {right}; write exactly that")
     return near
+
+
+def _endpoints(table: Table, rpc_url: str | None) -> dict[str, Any]:
+    """`endpoints` and `quorum` of all endpoints, the own node included; the same server twice is a mistake."""
+    found: list[EndpointConfig] = []
+    names, servers = {OWN}, {_server(rpc_url)}
+    for entry in table.tables("endpoints"):
+        name, url = entry.take("name", _name), entry.take("url", _http_url)
+        if name in names:
+            entry.mistake("name", f"{name!r} is taken; {OWN!r} is the node at rpc_url")
+        if url is not None and _server(url) in servers:
+            entry.mistake("url", "has the host and port of another endpoint: asking one server twice proves nothing")
+        names.add(name)
+        servers.add(_server(url))
+        found.append(EndpointConfig(name=name, url=url))
+    number = len(found) + 1
+    quorum = table.take("quorum", _natural, default=majority(number))
+    if quorum is not None and not majority(number) <= quorum <= number:
+        table.mistake("quorum", f"must be {majority(number)}..{number} of {number} endpoints, the own node included")
+    return {"endpoints": tuple(found), "quorum": quorum}
+
+
+def _check_independence(table: Table, near: NearConfig) -> None:
+    """On a public network one endpoint alone is chosen in so many words, and no stranger on the way may answer."""
+    alone = table.take("single_endpoint", _truth, default=False)
+    if alone and near.endpoints:
+        table.mistake("single_endpoint", "contradicts [[near.endpoints]]: remove it")
+    if not is_public(near):
+        return
+    if not alone and not near.endpoints:
+        table.mistake(
+            "endpoints",
+            f"are missing: {near.chain_id} needs NEAR endpoints of others beside rpc_url before key shares are "
+            "released; write [[near.endpoints]], or single_endpoint = true if one endpoint shall decide alone",
+        )
+    for number, endpoint in enumerate(near.endpoints, 1):
+        if not endpoint.url.startswith("https://") and not _is_private(urlsplit(endpoint.url).hostname or ""):
+            table.mistake(f"endpoints[{number}].url", f"must be https on {near.chain_id}, or a private address")
+
+
+def _server(url: str | None) -> tuple[str | None, int | None] | None:
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False
 
 
 def is_public(near: NearConfig) -> bool:
@@ -209,14 +279,27 @@ def is_public(near: NearConfig) -> bool:
 # Each takes a TOML value and returns ours, or raises ValueError with the rest of the sentence "name: ...".
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a text in quotes")
+def _name(value: object) -> str:
+    text = plain_text(value)
+    if not _ENDPOINT_NAME.fullmatch(text):
+        raise ValueError("must be 1 to 32 of a-z, 0-9, '.', '_' and '-'")
+    return text
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be a whole number, 1 or more")
+    return value
+
+
+def _truth(value: object) -> bool:
+    if value is not True and value is not False:
+        raise ValueError("must be true or false")
     return value
 
 
 def _http_url(value: object) -> str:
-    text = _text(value)
+    text = plain_text(value)
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -244,14 +327,14 @@ def _base_url(value: object) -> str:
 
 def _transfer(value: object) -> Transfer:
     try:
-        return Transfer(_text(value))
+        return Transfer(plain_text(value))
     except ValueError:
         raise ValueError(f"must be one of {', '.join(Transfer)}") from None
 
 
 def address(value: object) -> NetAddress:
     """`host:port`. Raises `ValueError`."""
-    text = _text(value)
+    text = plain_text(value)
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
         raise ValueError(f'must be an address like "127.0.0.1:8079", not {text!r}')
@@ -287,7 +370,7 @@ def _seconds(value: object) -> float:
 def _recipient(value: object) -> str:
     from sharekeeper.crypto.sealing import check_recipients  # noqa: PLC0415  # the node agent seals nothing
 
-    text = _text(value)
+    text = plain_text(value)
     try:
         check_recipients((text,))
     except ConfigInvalid:
@@ -299,7 +382,7 @@ def _recipient(value: object) -> str:
 
 def _policy(value: object) -> HandOutPolicy:
     try:
-        return HandOutPolicy(_text(value))
+        return HandOutPolicy(plain_text(value))
     except ValueError:
         raise ValueError(f"must be one of {', '.join(policy.value for policy in HandOutPolicy)}") from None
 
@@ -308,85 +391,3 @@ def _command(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
         raise ValueError('must be a list of words, like ["systemctl", "start", "mpc-node.service"]')
     return tuple(value)
-
-
-# --- tables -----------------------------------------------------------------------------------
-
-_REQUIRED: Final = object()
-
-
-class _Table:
-    """One TOML table under reading: each name is taken once, what is left over is unknown."""
-
-    def __init__(self, content: Mapping[str, Any], prefix: str, mistakes: list[str]) -> None:
-        self._content = content
-        self._prefix = prefix
-        self._known: list[str] = []
-        self._tables: list[_Table] = []
-        self.mistakes = mistakes
-
-    def mistake(self, name: str, sentence: str) -> None:
-        self.mistakes.append(f"{self._prefix}{name}: {sentence}")
-
-    def take(self, name: str, parse: Callable[[Any], T], *, default: Any = _REQUIRED) -> Any:  # noqa: ANN401
-        """The parsed value, the default, or None after noting a mistake (then no configuration is returned)."""
-        self._known.append(name)
-        if name not in self._content:
-            if default is _REQUIRED:
-                self.mistake(name, "is missing")
-                return None
-            return default
-        try:
-            return parse(self._content[name])
-        except (ValueError, TypeError) as error:
-            self.mistake(name, str(error))
-            return None
-
-    def table(self, name: str) -> "_Table":
-        self._known.append(name)
-        content = self._content.get(name, {})
-        if not isinstance(content, dict):
-            self.mistake(name, f"must be a table: write [{self._prefix}{name}]")
-            content = {}
-        elif name not in self._content:
-            self.mistake(name, f"is missing: write [{self._prefix}{name}]")
-        inner = _Table(content, f"{self._prefix}{name}.", self.mistakes)
-        self._tables.append(inner)
-        return inner
-
-    def note_unknown(self) -> None:
-        for name in self._content:
-            if name not in self._known:
-                near = difflib.get_close_matches(name, self._known, n=1)
-                self.mistake(name, f"is unknown; did you mean {near[0]!r}?" if near else "is unknown; remove it")
-        for inner in self._tables:
-            inner.note_unknown()
-
-
-class ConfigRoot(_Table):
-    """A whole configuration file: its tables, and every mistake found so far; `finish` raises them all."""
-
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
-        super().__init__(content, "", [])
-        self._path = path
-        self.directory = path.absolute().parent
-
-    def path(self, value: object) -> Path:
-        """A path, relative to the configuration file."""
-        return self.directory / _text(value)
-
-    def finish(self) -> None:
-        self.note_unknown()
-        if self.mistakes:
-            lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
-            raise ConfigInvalid(f"{self._path} has {len(self.mistakes)} mistake(s):\n{lines}")
-
-
-def open_config(path: Path) -> ConfigRoot:
-    """The file at `path`, parsed. Raises `ConfigInvalid` if it cannot be read or is not TOML."""
-    try:
-        return ConfigRoot(path, tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"{path} is not TOML: {error}") from None

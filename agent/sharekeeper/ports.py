@@ -125,6 +125,17 @@ class KeyShareStore(Protocol):
     async def read(self, keyset: Keyset) -> tuple[KeyShare, ...] | None:
         """The permanent shares of exactly that keyset, checked; None if not held. Raises `ShareStoreCorrupt`."""
 
+    async def make_permanent(self, keyset: Keyset) -> bool:
+        """The shares of `keyset` are permanent, if those of all its key events are here; False changes nothing.
+
+        For shares of key events that the contract has accepted since they were written.
+
+        Raises:
+            ShareStoreCorrupt: a file that may have one of them is not whole.
+            SharesRefused: what is here is not of this keyset's public keys.
+            StoreFailed: disk; repeating it is safe.
+        """
+
     async def stage(self, recovery_id: int, keyset: Keyset, shares: tuple[KeyShare, ...]) -> None:
         """The shares are durable but not in use: the node does not read staged shares. Raises `StoreFailed`."""
 

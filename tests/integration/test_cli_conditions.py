@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from sharekeeper.cli import backup_service, chain
-from sharekeeper.cli.wait import Condition, Seen, Wanted, describe, holds
+from sharekeeper.cli.wait import Condition, Seen, Wanted, holds
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.protocol_state import BlockRef, NotInitialized
 from sharekeeper.errors import PolicyRefused
+from sharekeeper.ops.state_words import describe_state
 from sharekeeper.protocol.contract_json import decode_account, decode_state
 from tests.unit.test_contract_json import ACCOUNT, NEW_TLS, RECOVERY, SHAPES
 
@@ -17,6 +18,7 @@ NETWORK = NetworkId(chain_id="devnet", genesis_hash="g", contract_id=AccountId("
 BLOCK = BlockRef(height=7, hash="h", timestamp_ns=10**18)
 RUNNING, RESHARING = decode_state(SHAPES["running"]), decode_state(SHAPES["resharing"])
 RECOVERING, INITIALIZING = decode_state(RECOVERY), decode_state(SHAPES["initializing"])
+EMPTY = dataclasses.replace(RUNNING, keyset=dataclasses.replace(RUNNING.keyset, domains=()), domains=())
 OLD_TLS = RUNNING.participants.find(ALPHA).info.tls_public_key
 BACKUP = RUNNING.keyset.backup_id(NETWORK, ALPHA)
 RECORD = decode_account(ACCOUNT)
@@ -49,6 +51,7 @@ def wanted(condition, account_id=ALPHA, tls_key=None):
         (wanted("backed-up"), seen(RUNNING), False),
         (wanted("backed-up", DELTA), seen(RUNNING, held=(BACKUP,)), False),
         (wanted("backed-up"), seen(INITIALIZING, held=(BACKUP,)), False),
+        (wanted("backed-up"), seen(EMPTY), True),
         (wanted("registered"), seen(RUNNING, RECORD), True),
         (wanted("registered"), seen(RUNNING, dataclasses.replace(RECORD, backup_service=None)), False),
         (wanted("registered"), seen(RUNNING, dataclasses.replace(RECORD, node=None)), False),
@@ -67,21 +70,57 @@ def test_a_condition_holds_exactly_when_the_contract_says_so(want, look, expecte
     ("state", "words"),
     [
         (NotInitialized(), "NotInitialized"),
-        (INITIALIZING, "Initializing, epoch 5"),
+        (
+            INITIALIZING,
+            "Initializing, epoch 5: the key of domain 1 is generated; attempt 0 until block 180000030, 2 of 3 voted",
+        ),
+        (EMPTY, "Running, epoch 5, no domain yet"),
         (RUNNING, "Running, epoch 5"),
-        (RESHARING, "Resharing, epoch 5"),
+        (
+            RESHARING,
+            (
+                "Resharing, epoch 5: domain 1 is reshared for epoch 6 to 4 participants, threshold 3; "
+                "attempt 1 until block 180001030, 1 of 4 voted"
+            ),
+        ),
         (RECOVERING, "Recovery 7 of alpha.example.near, epoch 5, shares not confirmed"),
     ],
 )
 def test_every_state_is_told_in_one_line_and_shown(state, words):
-    assert describe(state) == words
+    assert describe_state(state) == words
     facts = chain.facts(NETWORK, BLOCK, state)
     assert facts["state"] == words.split(",")[0].split()[0]
+    assert facts["description"] == words
     assert (facts["running"] is None) == ("epoch" not in words)
     assert chain.lines(facts).startswith("state")
 
 
+def test_a_key_event_is_shown_with_who_takes_part_and_who_voted():
+    facts = chain.facts(NETWORK, BLOCK, RESHARING)
+    assert facts["key_event"] == {
+        "epoch_id": 6,
+        "domain_id": 1,
+        "protocol": "Frost",
+        "done": [0],
+        "threshold": 3,
+        "participants": [f"{name}.example.near" for name in ("alpha", "bravo", "charlie", "delta")],
+        "attempt_id": 1,
+        "expires_on": 180001030,
+        "voted": ["alpha.example.near"],
+        "next_attempt_id": 2,
+    }
+    assert "alpha.example.near, bravo.example.near" in chain.lines(facts)
+    waiting = dataclasses.replace(RESHARING, resharing=dataclasses.replace(RESHARING.resharing, instance=None))
+    assert describe_state(waiting).endswith("attempt 2 is to be started")
+    assert chain.facts(NETWORK, BLOCK, waiting)["key_event"]["voted"] == []
+    assert chain.facts(NETWORK, BLOCK, INITIALIZING)["key_event"]["done"] == [0]
+    assert chain.facts(NETWORK, BLOCK, RUNNING)["key_event"] is None
+
+
 def test_nothing_can_be_approved_before_there_is_a_keyset():
     assert backup_service.keyset_in_force(RECOVERING) == RUNNING.keyset.digest()
-    with pytest.raises(PolicyRefused, match="no keyset"):
+    for state in (NotInitialized(), EMPTY):
+        with pytest.raises(PolicyRefused, match="no keyset"):
+            backup_service.keyset_in_force(state)
+    with pytest.raises(PolicyRefused, match="once it is Running"):
         backup_service.keyset_in_force(INITIALIZING)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from sharekeeper.adapters.approvals import DirectoryApprovalStore
+from sharekeeper.adapters.approvals import DirectoryApprovalStore, DirectoryOverrideStore
 from sharekeeper.adapters.durable_file import remove_tree
 from sharekeeper.adapters.vault import AgeVault
 from sharekeeper.backup_service.service import BackupService, BackupServicePorts, BackupServiceSettings
@@ -31,7 +31,7 @@ from tests.unit.protocol_values import (
     signer,
     tls,
 )
-from tests.unit.simulators import ManualClock, PlainMemory, RecordingCaller, SimulatedChain
+from tests.unit.simulators import ManualClock, PlainMemory, RecordingCaller, SimulatedChain, SimulatedTruth
 from tests.unit.vault_values import RECIPIENTS, SERVICE_IDENTITY, SIGNING_KEY
 
 from .wires import wire
@@ -95,6 +95,8 @@ class Bench:
     def __init__(self, directory, policy=HandOutPolicy.APPROVE):
         self.clock = ManualClock()
         self.chain = SimulatedChain(self.clock, recovery(), record(candidate=NEW, backup_service=OWN))
+        self.truth = SimulatedTruth(self.chain)
+        self.overrides = DirectoryOverrideStore(directory / "overrides")
         self.caller, self.node = RecordingCaller(), RecoveringNode()
         self.vault = AgeVault(
             directory / "vault",
@@ -142,6 +144,8 @@ class Bench:
             self.settings,
             BackupServicePorts(
                 chain=self.chain,
+                truth=self.truth,
+                overrides=self.overrides,
                 caller=self.caller,
                 vault=self.vault,
                 verify_vault=verify,

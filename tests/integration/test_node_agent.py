@@ -222,7 +222,8 @@ async def test_shares_sent_without_a_receipt_are_not_counted_as_delivered(old):
         (RUNNING, keyset(6)),
         (replace(RUNNING, keyset=keyset(6)), keyset(6)),  # in force, and not held
         (RECOVERED, RUNNING.keyset),  # replaced
-        (initializing(), RUNNING.keyset),
+        (initializing(replace(RUNNING, keyset=keyset(domains=3))), keyset(domains=3)),  # generated, and not held
+        (initializing(replace(RUNNING, keyset=keyset(domains=3))), RUNNING.keyset),
     ],
 )
 async def test_no_other_keyset_and_no_other_machine_s_backup_is_served(old, state, keys):
@@ -236,8 +237,8 @@ async def test_no_other_keyset_and_no_other_machine_s_backup_is_served(old, stat
         await served
 
 
-async def test_a_backup_is_served_during_another_account_s_recovery_and_a_resharing(old):
-    for state in (recovery(account_id=BOB, new=node_keys(12)), resharing()):
+async def test_a_backup_is_served_during_another_account_s_recovery_and_during_key_events(old):
+    for state in (recovery(account_id=BOB, new=node_keys(12)), resharing(), initializing()):
         old.now(state)
         session = old.session(BackupClient)
         channel, served = await greet(old, session)

@@ -30,6 +30,7 @@ CONTRACT = AccountId("mpc.test.near")
 WASM = Path(sharekeeper_devnet.__file__).parent.parent / "contract" / "mpc_contract.wasm"
 BLOCK_MS = 60
 POLL_SECONDS = 0.05
+CONFIG = {"recovery_timeout_blocks": 500, "recovery_cooldown_blocks": 1, "request_timeout_blocks": 500}
 CLOCK = SystemClock()
 
 
@@ -52,6 +53,10 @@ class Operator:
     @property
     def keyshares_dir(self) -> Path:
         return self.directory / "keyshares"
+
+    @property
+    def info(self) -> ParticipantInfo:
+        return ParticipantInfo(url=f"http://127.0.0.1:{self.port}", tls_public_key=self.tls.tls_key)
 
 
 class Rehearsal:
@@ -121,11 +126,17 @@ async def rehearsal(
     domains: int = 2,
     chain_id: str = "dev",
     deployed: bool = True,
+    candidates: tuple[str, ...] = (),
+    config: dict[str, int] | None = None,
 ) -> AsyncIterator[Rehearsal]:
-    """Chain, dealt shares and, unless `deployed` is False, contract and every node's access key; no node runs yet."""
+    """Chain, dealt shares and, unless `deployed` is False, contract and every node's access key; no node runs yet.
+
+    `candidates` have an account and keys, and are no participants.
+    """
     owner = key_pair()
     operators = {
-        name: Operator(account_id=AccountId(f"{name}.test.near"), directory=directory / name) for name in names
+        name: Operator(account_id=AccountId(f"{name}.test.near"), directory=directory / name)
+        for name in (*names, *candidates)
     }
     accounts = [(operator.account_id, operator.full_access) for operator in operators.values()]
     genesis = Genesis(
@@ -139,7 +150,7 @@ async def rehearsal(
     async with DevChain(directory / "chain", genesis, block_time_ms=BLOCK_MS) as chain:
         network = Rehearsal(directory, chain, operators, owner)
         try:
-            await _deal(network, threshold, domains)
+            await _deal(network, names, threshold, domains, config or {})
             if deployed:
                 await _deploy(network)
             yield network
@@ -147,7 +158,9 @@ async def rehearsal(
             await network.close()
 
 
-async def _deal(network: Rehearsal, threshold: int, domains: int) -> None:
+async def _deal(
+    network: Rehearsal, names: tuple[str, ...], threshold: int, domains: int, config: dict[str, int]
+) -> None:
     plan = DealPlan(
         epoch_id=5,
         domains=domains,
@@ -157,14 +170,14 @@ async def _deal(network: Rehearsal, threshold: int, domains: int) -> None:
                 participant=Participant(
                     account_id=operator.account_id,
                     participant_id=number,
-                    info=ParticipantInfo(url=f"http://127.0.0.1:{operator.port}", tls_public_key=operator.tls.tls_key),
+                    info=operator.info,
                 ),
                 signer_key=operator.account.signer_key,
                 keyshares_dir=operator.keyshares_dir,
             )
-            for number, operator in enumerate(network.operators.values())
+            for number, operator in enumerate(network.operators[name] for name in names)
         ),
-        contract_config={"recovery_timeout_blocks": 500, "recovery_cooldown_blocks": 1, "request_timeout_blocks": 500},
+        contract_config={**CONFIG, **config},
     )
     await deal_into_directories(plan, network.directory / "init.json", secrets.randbelow)
 

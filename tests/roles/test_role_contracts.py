@@ -14,7 +14,7 @@ def task_files(role):
 
 
 def test_there_are_roles():
-    assert set(ROLES) >= {"near_node", "mpc_node", "backup_agent"}
+    assert set(ROLES) >= {"base", "near_node", "mpc_node", "backup_agent"}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -64,7 +64,8 @@ def test_no_role_knows_a_group_of_the_inventory(role):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_supervisor_that_may_be_chosen_is_there(role):
-    choices = specification(role)["options"][f"{role}_supervisor"]["choices"]
+    supervisor = specification(role)["options"].get(f"{role}_supervisor", {})
+    choices = supervisor.get("choices", [])
     files = {path.stem for path in (CHECKOUT / "roles" / role / "tasks").glob("service_*.yml")}
     assert {f"service_{choice}" for choice in choices} == files
 

@@ -1,16 +1,19 @@
 """Ports that do what a test says: a clock that stands still, a chain that may lie."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from sharekeeper.domain.ephemeral import EphemeralKeys
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
-from sharekeeper.errors import SharekeeperError
-from sharekeeper.ports import ChainReader, Clock, ContractCaller
+from sharekeeper.errors import ChainFault, ChainUnavailable, PolicyRefused, SharekeeperError
+from sharekeeper.ports import ChainReader, ChainTruth, Clock, ContractCaller
 from sharekeeper.protocol.onboarding import KeyHistory
+from sharekeeper.protocol.quorum import OWN, ReadViews, Testimony, decide_survey
 from sharekeeper.reconcile import Memory
 
+from .contract_views import views
 from .protocol_values import ALICE, NETWORK, NOW_NS, signer
 
 SECOND = 10**9
@@ -62,6 +65,49 @@ class SimulatedChain(ChainReader):
 
     async def ephemeral_keys(self, account_id: AccountId, at):
         return self.ephemeral
+
+
+class SimulatedTruth(ChainTruth):
+    """Endpoints around a simulated chain: each shows it as it is, unless `others` say otherwise.
+
+    `others`: name, and what that endpoint says in place of the truth; None: it is silent.
+    """
+
+    quorum = 1
+
+    def __init__(self, chain: SimulatedChain) -> None:
+        self.chain = chain
+        self.others: dict[str, Callable[[Testimony], Testimony | None]] = {}
+        self.surveys = self.comparisons = 0
+        self.own: ReadViews | SharekeeperError = PolicyRefused("that block is not final")
+
+    @property
+    def endpoints(self):
+        return (OWN, *(name for name in self.others if name != OWN))
+
+    async def survey(self):
+        self.surveys += 1
+        try:
+            head, fault = await self.chain.head(), None
+        except ChainFault as error:
+            head, fault = None, error
+        told = []
+        for name in self.endpoints:
+            shown = None if head is None else views(self.chain.state, self.chain.record)
+            truth = Testimony(endpoint=name, final=head, block=head, views=shown, fault=fault)
+            said = self.others.get(name, lambda honest: honest)(truth)
+            told.append(said or Testimony(endpoint=name, fault=ChainUnavailable("it did not answer in time")))
+        return decide_survey(told, quorum=self.quorum, now_ns=self.chain.clock.wall_ns())
+
+    async def compare(self):
+        self.comparisons += 1
+        self.surveys -= 1
+        return await self.survey()
+
+    async def own_views(self, block_hash):
+        if isinstance(self.own, SharekeeperError):
+            raise self.own
+        return self.own
 
 
 class RecordingCaller(ContractCaller):

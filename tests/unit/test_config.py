@@ -177,7 +177,8 @@ def test_public_networks_need_their_genesis_hash_and_refuse_the_automatic_policy
     message = mistakes(load_backup_service, tmp_path, text)
     assert f"near.genesis_hash: {chain} has genesis hash {genesis}" in message
     assert f'policy: "automatic" is refused on {chain}' in message
-    good = text.replace(f'"{chain}"', f'"{chain}"\ngenesis_hash = "{genesis}"').replace("automatic", "approve")
+    good = text.replace(f'"{chain}"', f'"{chain}"\ngenesis_hash = "{genesis}"\nsingle_endpoint = true')
+    good = good.replace("automatic", "approve")
     assert load_backup_service(write(tmp_path, good)).near.genesis_hash == genesis
 
 
@@ -247,3 +248,69 @@ def test_the_url_of_the_nodes_endpoints_is_scheme_host_and_port_alone(tmp_path, 
 def test_a_url_of_the_nodes_endpoints_loses_its_last_slash(tmp_path):
     text = NEAR + BACKUP_SERVICE + 'node_web_url = "https://node.example:8443/"\n'
     assert load_backup_service(write(tmp_path, text)).node_web_url == "https://node.example:8443"
+
+
+# --- the endpoints ------------------------------------------------------------------------------
+
+
+def with_endpoints(*urls, more="", text=NEAR + BACKUP_SERVICE):
+    found = "".join(f'[[near.endpoints]]\nname = "e{number}"\nurl = "{url}"\n' for number, url in enumerate(urls))
+    return text.replace('contract_id = "mpc.test.near"\n', f'contract_id = "mpc.test.near"\n{more}\n{found}')
+
+
+PUBLIC = (
+    (NEAR + BACKUP_SERVICE)
+    .replace('"devnet"', f'"mainnet"\ngenesis_hash = "{MAINNET_GENESIS_HASH}"')
+    .replace("automatic", "approve")
+)
+
+
+@pytest.mark.parametrize(("others", "quorum"), [(0, 1), (1, 2), (2, 2), (3, 3), (4, 3)])
+def test_a_quorum_is_the_majority_of_all_endpoints_unless_the_configuration_says_more(tmp_path, others, quorum):
+    urls = [f"https://rpc{number}.example" for number in range(others)]
+    near = load_backup_service(write(tmp_path, with_endpoints(*urls))).near
+    assert [endpoint.url for endpoint in near.endpoints] == urls
+    assert near.quorum == quorum
+    text = with_endpoints(*urls, more=f"quorum = {others + 1}")
+    assert load_backup_service(write(tmp_path, text)).near.quorum == others + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (with_endpoints("https://a.example", more="quorum = 1"), "near.quorum: must be 2..2 of 2 endpoints"),
+        (with_endpoints("https://a.example", more="quorum = 3"), "near.quorum: must be 2..2 of 2 endpoints"),
+        (with_endpoints("https://a.example", more='quorum = "2"'), "near.quorum: must be a whole number"),
+        (with_endpoints("https://a.example", more="quorum = true"), "near.quorum: must be a whole number"),
+        (with_endpoints(more="quorum = 2"), "near.quorum: must be 1..1 of 1 endpoints"),
+        (with_endpoints("https://a.example", "https://a.example:443/key"), "near.endpoints[2].url: has the host and"),
+        (with_endpoints("http://127.90.0.10:3030/x"), "near.endpoints[1].url: has the host and port of another"),
+        (with_endpoints("ftp://a.example"), "near.endpoints[1].url: must be a url"),
+        (with_endpoints("https://a.example").replace('"e0"', '"own"'), "near.endpoints[1].name: 'own' is taken"),
+        (with_endpoints("https://a.example", "https://b.example").replace('"e1"', '"e0"'), "name: 'e0' is taken"),
+        (with_endpoints("https://a.example").replace('"e0"', '"A B"'), "near.endpoints[1].name: must be 1 to 32"),
+        (with_endpoints("https://a.example").replace("url", "ulr"), "near.endpoints[1].ulr: is unknown"),
+        (with_endpoints(more="endpoints = 3"), "near.endpoints: must be tables: write [[near.endpoints]]"),
+        (with_endpoints("https://a.example", more="single_endpoint = true"), "near.single_endpoint: contradicts"),
+        (with_endpoints(more="single_endpoint = 1"), "near.single_endpoint: must be true or false"),
+        (PUBLIC, "near.endpoints: are missing: mainnet needs NEAR endpoints of others"),
+        (with_endpoints("http://rpc.example", text=PUBLIC), "near.endpoints[1].url: must be https on mainnet"),
+    ],
+)
+def test_endpoints_that_could_not_outvote_a_liar_are_refused(tmp_path, text, sentence):
+    assert sentence in mistakes(load_backup_service, tmp_path, text)
+
+
+def test_on_a_public_network_endpoints_are_https_or_private(tmp_path):
+    text = with_endpoints("https://rpc.example", "http://10.0.0.5:3030", text=PUBLIC)
+    assert load_backup_service(write(tmp_path, text)).near.quorum == 2
+
+
+def test_one_endpoint_alone_on_a_public_network_is_chosen_in_so_many_words(tmp_path):
+    text = with_endpoints(more="single_endpoint = true", text=PUBLIC)
+    assert load_backup_service(write(tmp_path, text)).near.quorum == 1
+
+
+def test_the_node_agent_works_from_its_own_node_and_takes_no_endpoints(tmp_path):
+    text = with_endpoints("https://a.example", text=NEAR + NODE_AGENT)
+    assert "near.endpoints: is unknown" in mistakes(load_node_agent, tmp_path, text)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from sharekeeper.domain.keyset import Curve, DomainPublicKey
 from sharekeeper.domain.protocol_state import NotInitialized, Running
 from sharekeeper.errors import ChainContradiction, NoBackup
 from sharekeeper.protocol.monitoring import (
@@ -14,11 +15,14 @@ from sharekeeper.protocol.monitoring import (
     Rest,
     VerifyVault,
     decide_backup,
+    goes_backwards,
+    supersedes,
 )
 
 from .protocol_values import (
     ALICE,
     BOB,
+    NETWORK,
     NEW,
     NOW_NS,
     OLD,
@@ -51,17 +55,25 @@ def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE, ephemeral_keys=F
     )
 
 
-@pytest.mark.parametrize("state", [NotInitialized(), initializing()])
-def test_without_a_keyset_in_force_there_is_nothing_to_do(state):
+EMPTY = replace(RUNNING, keyset=keyset(domains=0))
+WITHOUT_ALICE = replace(PARTICIPANTS, members=PARTICIPANTS.members[1:])
+
+
+def test_before_the_contract_is_initialised_there_is_nothing_to_do():
+    assert isinstance(decide(NotInitialized(), held()), Rest)
+
+
+@pytest.mark.parametrize("state", [EMPTY, initializing(EMPTY), recovery(previous=EMPTY)])
+def test_an_empty_keyset_needs_no_backup(state):
     assert isinstance(decide(state, held()), Rest)
 
 
-@pytest.mark.parametrize("state", [RUNNING, resharing(), recovery(account_id=BOB, new=node_keys(12))])
+@pytest.mark.parametrize("state", [RUNNING, initializing(), resharing(), recovery(account_id=BOB, new=node_keys(12))])
 def test_a_keyset_in_force_that_is_not_held_is_fetched_from_the_node_in_force(state):
     assert decide(state, held()) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
 
 
-@pytest.mark.parametrize("state", [resharing(), recovery(account_id=BOB, new=node_keys(12))])
+@pytest.mark.parametrize("state", [initializing(), resharing(), recovery(account_id=BOB, new=node_keys(12))])
 def test_by_version_2_a_backup_waits_until_the_contract_is_running(state):
     assert isinstance(decide(state, held(), ephemeral_keys=True), Rest)
     assert decide(RUNNING, held(), ephemeral_keys=True) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
@@ -90,17 +102,54 @@ def test_an_added_domain_is_fetched():
     assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(domains=3), node=OLD.info)
 
 
+def test_a_key_that_was_just_generated_is_backed_up_before_the_key_generation_ends():
+    state = initializing(replace(RUNNING, keyset=keyset(domains=3)))
+    assert decide(state, held(CURRENT)) == FetchShares(keyset=keyset(domains=3), node=OLD.info)
+    assert isinstance(decide(state, held(CURRENT, stored(keyset(domains=3)))), Rest)
+
+
 def test_an_account_that_is_no_participant_has_nothing_to_back_up():
-    others = replace(PARTICIPANTS, members=PARTICIPANTS.members[1:])
-    assert isinstance(decide(replace(RUNNING, participants=others), held()), Rest)
+    assert isinstance(decide(replace(RUNNING, participants=WITHOUT_ALICE), held()), Rest)
+
+
+def test_an_account_that_left_the_network_keeps_what_it_has_and_fetches_nothing():
+    state = replace(RUNNING, keyset=keyset(6), participants=WITHOUT_ALICE)
+    assert isinstance(decide(state, held(CURRENT), now_ns=NOW_NS + 3600 * 10**9), Rest)
+
+
+def test_an_account_that_joins_has_its_first_backup_when_the_running_of_the_new_epoch_is_final():
+    before = replace(RUNNING, participants=WITHOUT_ALICE)
+    assert isinstance(decide(resharing(before, to=PARTICIPANTS), held()), Rest)
+    after = replace(RUNNING, keyset=keyset(6))
+    assert decide(after, held()) == FetchShares(keyset=keyset(6), node=OLD.info)
+
+
+def test_an_account_that_leaves_is_backed_up_until_the_resharing_ends():
+    assert decide(resharing(to=WITHOUT_ALICE), held()) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
+
+
+def test_a_cancelled_resharing_needs_no_other_backup_and_the_epoch_after_it_skips_one():
+    assert isinstance(decide(resharing(), held(CURRENT)), Rest)
+    assert isinstance(decide(RUNNING, held(CURRENT)), Rest)
+    assert isinstance(decide(resharing(epoch=7), held(CURRENT)), Rest)
+    done = replace(RUNNING, keyset=keyset(7, attempt=3))
+    assert decide(done, held(CURRENT)) == FetchShares(keyset=keyset(7, attempt=3), node=OLD.info)
 
 
 @pytest.mark.parametrize("newer", [keyset(6), keyset(domains=3)])
-@pytest.mark.parametrize("state", [RUNNING, recovery(), recovery(account_id=BOB), resharing()])
+@pytest.mark.parametrize("state", [RUNNING, initializing(), recovery(), recovery(account_id=BOB), resharing()])
 def test_a_chain_that_goes_backwards_is_an_alarm_and_no_command(state, newer):
     step = decide(state, held(CURRENT, stored(newer)), now_ns=NOW_NS + 10 * DAY_NS)
     assert isinstance(step, Alarm)
     assert step.fault is ChainContradiction
+
+
+def test_a_domain_that_vanished_is_a_step_back_whatever_else_was_added():
+    ours = keyset(domains=3)
+    other = replace(ours, domains=(ours.domains[0], ours.domains[2]))
+    assert goes_backwards(other, keyset(domains=2))
+    assert not goes_backwards(ours, keyset(domains=2))
+    assert not goes_backwards(keyset(attempt=1), keyset())
 
 
 def test_the_own_recovery_hands_out_the_backup_of_the_keyset_in_force():
@@ -139,8 +188,7 @@ def test_a_recovery_whose_prospective_participants_disagree_is_an_alarm():
 
 
 def test_a_recovery_whose_prospective_participants_lack_the_account_is_an_alarm():
-    others = replace(PARTICIPANTS, members=PARTICIPANTS.members[1:])
-    assert isinstance(decide(replace(recovery(), prospective=others), held(CURRENT)), Alarm)
+    assert isinstance(decide(replace(recovery(), prospective=WITHOUT_ALICE), held(CURRENT)), Alarm)
 
 
 def test_after_the_recovery_the_new_node_is_the_one_to_fetch_from():
@@ -167,6 +215,34 @@ def test_older_backups_are_destroyed_only_past_the_grace_time_and_only_in_runnin
     assert decide(RUNNING, both, now_ns=later) == DestroyOlder(current=CURRENT.backup_id)
     assert isinstance(decide(resharing(), both, now_ns=later), Rest)
     assert isinstance(decide(recovery(account_id=BOB), both, now_ns=later), Rest)
+
+
+def test_the_backup_of_fewer_domains_is_destroyed_once_the_one_of_more_is_held():
+    state = replace(RUNNING, keyset=keyset(domains=3))
+    both = held(CURRENT, stored(keyset(domains=3)))
+    step = decide(state, both, now_ns=NOW_NS + 3600 * 10**9)
+    assert step == DestroyOlder(current=keyset(domains=3).backup_id(NETWORK, ALICE))
+
+
+OTHER_KEY = replace(
+    keyset(4),
+    domains=tuple(replace(d, public_key=DomainPublicKey(Curve.ED25519, bytes(32))) for d in keyset(4).domains),
+)
+
+
+@pytest.mark.parametrize("kept", [keyset(attempt=1), OTHER_KEY, keyset(4, domains=3)])
+def test_what_the_keyset_in_force_does_not_supersede_is_never_destroyed(kept):
+    both = held(stored(kept), stored(keyset(4)), CURRENT)
+    step = decide(RUNNING, both, now_ns=NOW_NS + 3600 * 10**9)
+    assert isinstance(step, Alarm)
+    assert step.fault is ChainContradiction
+    assert kept.digest()[:12] in step.message
+
+
+def test_a_later_keyset_supersedes_both_of_two_that_contradict_each_other():
+    assert supersedes(keyset(6), keyset())
+    assert supersedes(keyset(6), keyset(attempt=1))
+    assert not supersedes(keyset(), keyset(6))
 
 
 def test_older_backups_are_not_destroyed_before_the_current_one_was_verified():

@@ -135,6 +135,32 @@ def test_the_old_node_submits_nothing_while_it_is_being_replaced():
     assert isinstance(step, Onboarded)
 
 
+@pytest.mark.parametrize("state", [initializing(WITHOUT_ALICE), resharing(WITHOUT_ALICE)])
+def test_a_newcomer_announces_itself_in_every_state(state):
+    outsider = record(node=None, is_participant=False)
+    assert decide(state, outsider, own=NEW) == SubmitParticipantInfo(info=NEW.info)
+    assert isinstance(decide(state, replace(outsider, node_candidate=NEW), own=NEW), Wait)
+
+
+def test_a_newcomer_waits_while_a_resharing_includes_it():
+    state = resharing(WITHOUT_ALICE, to=PARTICIPANTS)
+    outsider = record(node=None, candidate=OLD, is_participant=False)
+    assert decide(state, outsider, own=OLD) == Wait(reason="the resharing under way includes this node")
+    assert isinstance(decide(state, outsider, own=NEW), Wait)
+
+
+def test_the_node_of_an_account_that_a_resharing_removed_needs_new_keys():
+    outsider = record(node=None, is_participant=False)
+    step = decide(WITHOUT_ALICE, outsider, own=OLD, history=KeyHistory(recorded=True, named=True))
+    assert isinstance(step, OperatorNeeded)
+    assert step.fault is KeyRetired
+
+
+def test_a_participant_is_one_during_key_events_too():
+    for state in (initializing(), resharing()):
+        assert decide(state, record(), own=OLD) == Onboarded(reason="this node is the participant")
+
+
 @pytest.mark.parametrize("state", [NotInitialized(), initializing(), resharing()])
 def test_recovery_is_asked_for_only_in_running(state):
     assert isinstance(decide(state, record()), Wait)

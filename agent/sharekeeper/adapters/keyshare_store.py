@@ -96,7 +96,9 @@ class DirectoryKeyShareStore(KeyShareStore):
         await asyncio.to_thread(self._locked, lambda: self._write(self._permanent, _name(keyset), keyset, shares))
 
     async def destroy_others(self, keyset: Keyset) -> Sequence[str]:
-        """Of all permanent shares only those of `keyset` are left; returns the names of the deleted files.
+        """Of the permanent shares up to its epoch only those of `keyset` are left; returns the names of the deleted files.
+
+        Shares of a newer epoch stay: whoever wrote them has seen a newer state.
 
         Raises:
             ShareStoreCorrupt: the shares of `keyset` are not held or not whole; nothing was deleted.
@@ -128,6 +130,8 @@ class DirectoryKeyShareStore(KeyShareStore):
             SharesRefused: what is held is not of this keyset's public keys.
             StoreFailed: disk; repeating it is safe.
         """
+        if not self._directory.exists():
+            return False
         return await asyncio.to_thread(self._locked, lambda: self._make_permanent(keyset))
 
     async def erase_held(self, *, keep: Collection[KeyEventId] = ()) -> Sequence[str]:
@@ -136,9 +140,10 @@ class DirectoryKeyShareStore(KeyShareStore):
         Raises:
             StoreFailed: disk; repeating it is safe.
         """
-        if not self._temporary.exists():
+        kept = {_event_name(event) for event in keep}
+        if set(_names(self._temporary)) <= kept:
             return ()
-        return await asyncio.to_thread(self._locked, lambda: self._erase_held(keep))
+        return await asyncio.to_thread(self._locked, lambda: self._erase_held(kept))
 
     async def destroy_older(self, epoch_id: int) -> Sequence[str]:
         """No permanent shares of an epoch before `epoch_id` are left: for a node that has left the network.
@@ -148,9 +153,7 @@ class DirectoryKeyShareStore(KeyShareStore):
         """
         if not self._permanent.exists():
             return ()
-        return await asyncio.to_thread(
-            self._locked, lambda: self._destroy(lambda name: int(name.partition("-")[0]) < epoch_id)
-        )
+        return await asyncio.to_thread(self._locked, lambda: self._destroy(lambda name: _epoch_of(name) < epoch_id))
 
     # --- what runs in a thread ------------------------------------------------------------------
 
@@ -204,9 +207,8 @@ class DirectoryKeyShareStore(KeyShareStore):
             raise ShareStoreCorrupt(f"{path} was not used: {error}; remove it and recover the shares again") from None
         return _decode(data, path, keyset)
 
-    def _erase_held(self, keep: Collection[KeyEventId]) -> Sequence[str]:
+    def _erase_held(self, kept: Collection[str]) -> Sequence[str]:
         clean(self._temporary, disk=self._disk)
-        kept = {_event_name(event) for event in keep}
         gone = [name for name in _names(self._temporary) if _TEMPORARY_NAME.fullmatch(name) and name not in kept]
         for name in gone:
             remove_tree(self._temporary / name, what=_WHAT, disk=self._disk)
@@ -258,7 +260,7 @@ class DirectoryKeyShareStore(KeyShareStore):
             raise ShareStoreCorrupt(
                 f"the shares of keyset {keyset.digest()} are not in {self._permanent}; nothing was deleted: recover them first"
             )
-        return self._destroy(lambda name: name != _name(keyset))
+        return self._destroy(lambda name: _epoch_of(name) <= keyset.epoch_id and name != _name(keyset))
 
     def _destroy(self, superseded: Callable[[str], bool]) -> Sequence[str]:
         clean(self._permanent, disk=self._disk)
@@ -274,6 +276,10 @@ def _name(keyset: Keyset) -> str:
 
 def _event_name(event: KeyEventId) -> str:
     return f"{event.epoch_id}-{event.domain_id}-{event.attempt_id}.json"
+
+
+def _epoch_of(name: str) -> int:
+    return int(name.partition("-")[0])
 
 
 def _permanent_names(directory: Path) -> list[str]:

@@ -6,12 +6,14 @@ is everybody given the whole deadline.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from sharekeeper.adapters.near_rpc import NearRpc
-from sharekeeper.domain.identity import AccountId
+from sharekeeper.config import NearConfig
+from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import ChainFault, ChainUnavailable, PolicyRefused
 from sharekeeper.ports import ChainTruth, Clock
@@ -192,3 +194,22 @@ def _not_awaited(name: str) -> Testimony:
 
 def _hurried(heard: Mapping[str, Testimony]) -> bool:
     return any(isinstance(one.fault, _NotAwaited) for one in heard.values())
+
+
+@asynccontextmanager
+async def endpoints_of(
+    near: NearConfig, own: NearRpc, network: NetworkId, clock: Clock
+) -> AsyncIterator[dict[str, NearRpc]]:
+    """The own node and the other endpoints, which must serve its `network`; the others are closed afterwards."""
+    async with AsyncExitStack() as stack:
+        endpoints = {OWN: own}
+        for endpoint in near.endpoints:
+            rpc = NearRpc(
+                url=endpoint.url,
+                contract_id=near.contract_id,
+                chain_id=network.chain_id,
+                genesis_hash=network.genesis_hash,
+                clock=clock,
+            )
+            endpoints[endpoint.name] = await stack.enter_async_context(rpc)
+        yield endpoints

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sharekeeper.backup_service.quorum_report import SINGLE_ENDPOINT, quorum_metrics, quorum_status
 from sharekeeper.backup_service.service import BackupService
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.keyset import Keyset
@@ -28,7 +29,8 @@ def report_backup_service(service: BackupService, now_ns: int) -> Report:
     reasons = _reasons(service, current)
     return Report(
         reasons=reasons,
-        metrics=_metrics(service, current, now_ns),
+        warnings=_warnings(service),
+        metrics=[*_metrics(service, current, now_ns), *quorum_metrics(service.endpoints, service.gate, now_ns)],
         status=_status(service, current, reasons, now_ns),
     )
 
@@ -60,6 +62,11 @@ def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
     elif service.verified_at_ns is None:
         reasons.append("verification: the vault was not verified since the start")
     return reasons
+
+
+def _warnings(service: BackupService) -> list[str]:
+    """What the operator has chosen and should not forget; the service is healthy with it."""
+    return [SINGLE_ENDPOINT] if service.endpoints.alone else []
 
 
 def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) -> Sequence[Metric]:
@@ -106,11 +113,13 @@ def _status(
         "policy": settings.policy.value,
         "healthy": not reasons,
         "reasons": list(reasons),
+        "warnings": _warnings(service),
         **view_status(service.watch.newest, now_ns),
         "registered": service.registered,
         "current_backup": None if current is None else _backup(service, current),
         "backups": [_backup(service, backup) for backup in service.held()],
         "delivered_recovery_id": service.delivered,
+        "quorum": quorum_status(service.endpoints),
         "step": step_status(service.step),
         "faults": faults_status(service.faults),
     }

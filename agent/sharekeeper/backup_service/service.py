@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sharekeeper.backup_service.endpoints import EndpointWatch, ReleaseGate
 from sharekeeper.backup_service.exchanges import Exchanges
 from sharekeeper.backup_service.web_exchanges import WebExchanges, WebPorts
 from sharekeeper.domain.backup import Approval, StoredBackup
@@ -19,7 +20,16 @@ from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery
 from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
 from sharekeeper.ops.logs import log_event
-from sharekeeper.ports import ApprovalStore, ChainReader, Clock, Connect, ContractCaller, Vault
+from sharekeeper.ports import (
+    ApprovalStore,
+    ChainReader,
+    ChainTruth,
+    Clock,
+    Connect,
+    ContractCaller,
+    OverrideStore,
+    Vault,
+)
 from sharekeeper.protocol.monitoring import (
     Alarm,
     ConfirmDelivery,
@@ -42,6 +52,7 @@ from sharekeeper.protocol.onboarding import (
     remember_backup_service,
 )
 from sharekeeper.protocol.policy import HandOutPolicy, HandOutRefused, decide_hand_out
+from sharekeeper.protocol.quorum import ReadViews
 from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
 
 _LOG: Final = logging.getLogger(__name__)
@@ -83,6 +94,10 @@ class BackupServicePorts:
     """What the service works with."""
 
     chain: ChainReader
+    """The own node: the loop, and everything but releases, rests on it alone."""
+    truth: ChainTruth
+    """All endpoints: releases rest on their quorum."""
+    overrides: OverrideStore
     caller: ContractCaller
     vault: Vault
     verify_vault: Verify
@@ -103,6 +118,8 @@ class BackupService:
         self._clock = ports.clock
         self.watch: Final = ChainWatch(ports.chain, ports.clock, floor=ports.memory.floor_height)
         self.faults: Final = Faults(ports.clock)
+        self.endpoints: Final = EndpointWatch(ports.truth, self.faults, ports.clock)
+        self.gate: Final = ReleaseGate(self.endpoints, ports.overrides, ports.clock, self._decide_on)
         self._exchanges = self._web_exchanges(ports.web) if ports.web else self._channel_exchanges()
         self._worker = Worker(self._perform)
         self._backoff = Backoff(ports.clock)
@@ -146,11 +163,16 @@ class BackupService:
 
     async def run(self) -> None:
         """Never returns. On cancellation the exchange under way is cut, and nothing is half-done."""
+        comparing = asyncio.ensure_future(self.endpoints.run())
         try:
             while True:
                 await self.turn()
                 await self._worker.wait(self._clock, self.watch.pause_seconds)
+                if comparing.done():
+                    comparing.result()
         finally:
+            comparing.cancel()
+            await asyncio.wait({comparing})
             await self._worker.stop()
 
     async def turn(self) -> None:
@@ -175,11 +197,19 @@ class BackupService:
             return onboarding
         holdings = self._holdings()
         self.faults.clear("vault")
-        return self._decide_monitoring(view, holdings)
+        return self._decide_monitoring(view.state, holdings)
 
-    def _decide_monitoring(self, view: View, holdings: Holdings) -> MonitoringStep:
+    def _decide_on(self, views: ReadViews) -> Step:
+        """What those views call for, whoever shows them. Raises `VaultCorrupt`."""
+        own, history = self.settings.own, self._ports.memory.history
+        onboarding = decide_backup_service_onboarding(record=views.account, own=own, history=history)
+        if not isinstance(onboarding, Onboarded):
+            return onboarding
+        return self._decide_monitoring(views.state, self._holdings())
+
+    def _decide_monitoring(self, state: ProtocolState, holdings: Holdings) -> MonitoringStep:
         return decide_backup(
-            state=view.state,
+            state=state,
             account_id=self.settings.account_id,
             holdings=holdings,
             now_ns=self._clock.wall_ns(),
@@ -249,6 +279,7 @@ class BackupService:
             case VerifyVault():
                 await self._verify()
             case DestroyOlder(current=current):
+                await self.gate.pass_destruction(action)
                 for gone in await self._ports.vault.destroy_older(current):
                     log_event(_LOG, logging.INFO, "older backup destroyed", backup_id=gone)
             case RegisterBackupService(tls_public_key=key):
@@ -266,14 +297,18 @@ class BackupService:
     async def _hand_out(self, step: HandOut) -> None:
         recovery = step.recovery
         self._allowed(recovery)
+        await self.gate.pass_hand_out(step)
 
         async def release() -> None:
             view = await self.watch.look()
-            if self._decide_monitoring(view, self._holdings()) != step:
+            if self._decide_monitoring(view.state, self._holdings()) != step:
                 raise PinChanged(f"recovery {recovery.recovery_id} changed before a share left")
+            override = await self.gate.pass_hand_out(step)
             approval = self._allowed(recovery)
             if approval is not None:
                 await self._ports.approvals.spend(approval, recovery.recovery_id)
+            if override is not None:
+                await self.gate.spend(override, recovery)
 
         await self._exchanges.hand_out(step, release)
         self._delivered = recovery.recovery_id

@@ -134,8 +134,10 @@ async def _approve(
 def keyset_in_force(state: ProtocolState) -> KeysetDigest:
     """The digest of the keyset a recovery would hand out. Raises `PolicyRefused` if there is none."""
     running = running_part(state)
-    if running is None or isinstance(state, Initializing):
+    if running is None or not running.keyset.domains:
         raise PolicyRefused("the contract has no keyset in force: there is nothing to hand out yet")
+    if isinstance(state, Initializing):
+        raise PolicyRefused("the contract is adding domains to its keyset: approve once it is Running again")
     return running.keyset.digest()
 
 

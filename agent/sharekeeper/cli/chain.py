@@ -11,6 +11,7 @@ from sharekeeper.cli.near import connected, near_options
 from sharekeeper.config import NearConfig
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.protocol_state import BlockRef, ProtocolState, Recovery, Running, running_part
+from sharekeeper.ops.state_words import describe_state, key_event_facts
 
 _NS = 10**9
 
@@ -48,19 +49,27 @@ def facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str,
         },
         "block": {"height": head.height, "hash": head.hash, "age_seconds": age_seconds},
         "state": type(found).__name__,
+        "description": describe_state(found),
         "running": _running(running_part(found)),
         "recovery": _recovery(found) if isinstance(found, Recovery) else None,
+        "key_event": key_event_facts(found),
     }
 
 
 def _running(found: Running | None) -> dict[str, Any] | None:
     if found is None:
         return None
+    protocols = {domain.domain_id: domain.protocol for domain in found.domains}
     return {
         "epoch_id": found.keyset.epoch_id,
         "keyset_digest": found.keyset.digest(),
         "domains": [
-            {"domain_id": domain.domain_id, "attempt": domain.attempt, "public_key": str(domain.public_key)}
+            {
+                "domain_id": domain.domain_id,
+                "attempt": domain.attempt,
+                "public_key": str(domain.public_key),
+                "protocol": protocols.get(domain.domain_id),
+            }
             for domain in found.keyset.domains
         ],
         "threshold": found.threshold,
@@ -91,9 +100,9 @@ def _recovery(found: Recovery) -> dict[str, Any]:
 
 def lines(shown: dict[str, Any]) -> str:
     """The same for people."""
-    block, running, recovery = shown["block"], shown["running"], shown["recovery"]
+    block, running, recovery, event = shown["block"], shown["running"], shown["recovery"], shown["key_event"]
     rows: dict[str, object] = {
-        "state": shown["state"],
+        "state": shown["description"],
         "contract": f"{shown['network']['contract_id']} on {shown['network']['chain_id']}",
         "final block": f"{block['height']} ({block['age_seconds']:.1f} s old)",
     }
@@ -107,4 +116,10 @@ def lines(shown: dict[str, Any]) -> str:
         rows |= {f"participant {one['account_id']}": one["tls_public_key"] for one in running["participants"]}
     if recovery is not None:
         rows |= {f"recovery {name}": value for name, value in recovery.items()}
+    if event is not None:
+        rows |= {f"key event {name}": _words(value) for name, value in event.items()}
     return table(rows)
+
+
+def _words(value: object) -> object:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else value

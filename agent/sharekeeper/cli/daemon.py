@@ -32,7 +32,8 @@ def status_lines(status: dict[str, Any]) -> str:
     """The status for people: one line per fact, lists and objects in short."""
     lines = ["healthy" if status.get("healthy") else "not healthy"]
     lines += [f"  {reason}" for reason in status.get("reasons", ())]
-    hidden = {"schema", "type", "healthy", "reasons"}
+    lines += [f"  warning: {warning}" for warning in status.get("warnings", ())]
+    hidden = {"schema", "type", "healthy", "reasons", "warnings"}
     lines += [f"{name}: {_short(value)}" for name, value in status.items() if name not in hidden]
     return "\n".join(lines)
 

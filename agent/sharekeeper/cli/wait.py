@@ -20,6 +20,7 @@ from sharekeeper.domain.keyset import BackupId
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState, Recovery, Running, running_part
 from sharekeeper.errors import ChainFault, WaitTimedOut
 from sharekeeper.keys import load_backup_service_keys, public_keys
+from sharekeeper.ops.state_words import describe_state
 from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
 _POLL_SECONDS = 0.5
@@ -60,7 +61,7 @@ def holds(wanted: Wanted, seen: Seen) -> bool:
     """Whether the condition is true.
 
     registered: the account's backup service is in force, its node in force or announced.
-    backed-up: the vault holds the keyset in force.
+    backed-up: the vault holds the keyset in force; one without domains has nothing to hold.
     running: the state is Running. recovery: it is Recovery, of that account if one is named.
     recovered: it is Running, and the account's participant has the new TLS key.
     """
@@ -87,6 +88,8 @@ def _backed_up(wanted: Wanted, seen: Seen) -> bool:
     running = running_part(seen.state)
     if running is None or wanted.account_id is None:
         return False
+    if not running.keyset.domains:
+        return True
     return running.keyset.backup_id(seen.network, wanted.account_id) in seen.held
 
 
@@ -163,7 +166,7 @@ async def _wait(near: NearConfig, wanted: Wanted, timeout_seconds: int) -> Seen:
                 seen = await _look(rpc, network, wanted)
                 if holds(wanted, seen):
                     return seen
-                now = describe(seen.state)
+                now = describe_state(seen.state)
             except ChainFault as error:
                 if not error.retryable:
                     raise
@@ -184,16 +187,6 @@ async def _look(rpc: NearRpc, network: NetworkId, wanted: Wanted) -> Seen:
         record = await rpc.account(wanted.account_id, block)
     held = () if wanted.vault is None else wanted.vault(network)
     return Seen(network=network, block=block, state=state, record=record, held=held)
-
-
-def describe(state: ProtocolState) -> str:
-    """The state in one line."""
-    running = running_part(state)
-    epoch = "" if running is None else f", epoch {running.keyset.epoch_id}"
-    if not isinstance(state, Recovery):
-        return f"{type(state).__name__}{epoch}"
-    confirmed = "confirmed" if state.shares_confirmed else "not confirmed"
-    return f"Recovery {state.recovery_id} of {state.recovering.account_id}{epoch}, shares {confirmed}"
 
 
 def _vault(config: BackupServiceConfig) -> Callable[[NetworkId], tuple[BackupId, ...]]:

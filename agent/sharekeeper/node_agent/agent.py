@@ -41,8 +41,9 @@ from sharekeeper.protocol.recovery_protocol import (
     RecoveryStep,
     decide_node_run,
     decide_recovery,
+    names,
 )
-from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
+from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker, uninterrupted
 
 _LOG: Final = logging.getLogger(__name__)
 _WEB_LOOKS_PER_BLOCK: Final = 2
@@ -224,14 +225,19 @@ class NodeAgent:
             return False
 
     async def _holds_in_force(self, view: View) -> bool:
-        """The shares of the keyset in force are on disk; found shares are not read again for a while."""
+        """The shares of the keyset in force are on disk; found shares are not read again for a while.
+
+        Shares of key events that the contract has accepted are made permanent: the MPC node may not run to do so.
+        """
         running, now = running_part(view.state), self._clock.monotonic()
         if running is None:
             return False
         if self._held is not None and self._held[0] == running.keyset and now - self._held[1] < _LOOK_AGAIN_SECONDS:
             return True
         self._held = None
-        if await self._ports.store.read(running.keyset) is not None:
+        store, keyset = self._ports.store, running.keyset
+        own = names(running, self.settings.account_id, self._tls_key)
+        if await store.read(keyset) is not None or (own and await uninterrupted(store.make_permanent(keyset))):
             self._held = (running.keyset, now)
         return self._held is not None
 
@@ -241,14 +247,32 @@ class NodeAgent:
         held = False
         with self._duty("shares"):
             held = await self._holds_in_force(view)
-        decision = self._decide_node_run(view, held=held)
+        decision = self._decide_node_run(view, held=held, announced=await self._announced(view))
         if decision != self.node_run:
             log_event(_LOG, logging.INFO, f"MPC node: {decision.run.value}: {decision.reason}", fenced=decision.fenced)
         self.node_run = decision
         await self._supervision.follow(self._supervision_due(decision.run))
 
-    def _decide_node_run(self, view: View, *, held: bool) -> NodeRunDecision:
-        return decide_node_run(state=view.state, account_id=self.settings.account_id, tls_key=self._tls_key, held=held)
+    def _decide_node_run(self, view: View, *, held: bool, announced: bool | None = None) -> NodeRunDecision:
+        return decide_node_run(
+            state=view.state,
+            account_id=self.settings.account_id,
+            tls_key=self._tls_key,
+            held=held,
+            staged=self.staged is not None,
+            announced=announced,
+        )
+
+    async def _announced(self, view: View) -> bool | None:
+        """The contract has this machine as its account's candidate; None when not known, or of no interest."""
+        running = running_part(view.state)
+        if running is None or running.participants.find(self.settings.account_id) is not None:
+            return None
+        try:
+            candidate = (await self._account(view)).node_candidate
+        except SharekeeperError:
+            return None  # the duty "account" asks again and says what is wrong
+        return candidate is not None and candidate.info.tls_public_key == self._tls_key
 
     def _supervision_due(self, wanted: NodeRun) -> NodeRun | None:
         self._supervision.reap()
@@ -294,7 +318,7 @@ class NodeAgent:
         due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else self.onboarding
         call = due if isinstance(due, _CALLS) else None
         self._caller.reap()
-        if call is not None and call != self._caller.basis and not self._call_backoff.due((call, view.state)):
+        if call is not None and call != self._caller.basis and not self._call_backoff.due(_basis(call, view)):
             call = None
         await self._caller.follow(call)
 
@@ -343,7 +367,7 @@ class NodeAgent:
         else:
             self.faults.clear(topic)
         newest = self.watch.newest
-        self._call_backoff.tried((call, newest and newest.state), block_seconds=self.watch.pause_seconds)
+        self._call_backoff.tried(newest and _basis(call, newest), block_seconds=self.watch.pause_seconds)
 
     async def _call(self, call: Call) -> None:
         match call:
@@ -410,6 +434,11 @@ class NodeAgent:
             log_event(_LOG, logging.INFO, f"{purpose} exchange complete")
             self.faults.clear("exchange")
         self.exchanges_total[purpose, result] = self.exchanges_total.get((purpose, result), 0) + 1
+
+
+def _basis(call: Call, view: View) -> object:
+    """What a failed call waits on: the votes and attempts of a key event, which anyone can make, change nothing."""
+    return call, type(view.state), running_part(view.state)
 
 
 def _info_args(info: ParticipantInfo) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare, Purpose
-from sharekeeper.domain.protocol_state import Initializing, Recovery, running_part
+from sharekeeper.domain.protocol_state import Recovery, running_part
 from sharekeeper.errors import PeerFault, PeerRefused, SharekeeperError, ViewsDiffer
 from sharekeeper.exchange import receive, take, tell
 from sharekeeper.ports import Channel, KeyShareStore
@@ -85,7 +85,7 @@ class Sessions:
         """
         view = await self.look()
         running = running_part(view.state)
-        if running is None or isinstance(view.state, Initializing) or not names(running, self.account_id, self.tls_key):
+        if running is None or not names(running, self.account_id, self.tls_key):
             raise ViewsDiffer(f"at block {view.head.height} this machine is not the participant's node; try again")
         return running.keyset
 

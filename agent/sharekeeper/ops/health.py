@@ -76,7 +76,8 @@ def _page(report: Callable[[], Report], render: Callable[[Report], web.Response]
 
 def _health(report: Report) -> web.Response:
     status = _UNHEALTHY if report.reasons else _HEALTHY
-    return web.json_response({"healthy": not report.reasons, "reasons": list(report.reasons)}, status=status)
+    found = {"healthy": not report.reasons, "reasons": list(report.reasons)}
+    return web.json_response(found | ({"warnings": list(report.warnings)} if report.warnings else {}), status=status)
 
 
 def _metrics(report: Report) -> web.Response:

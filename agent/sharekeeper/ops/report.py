@@ -37,11 +37,12 @@ def counter(name: str, help_text: str, samples: Sequence[tuple[Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """`reasons`: why the daemon is not healthy, one sentence each; empty means healthy."""
+    """`reasons`: why the daemon is not healthy, one sentence each; empty means healthy. `warnings`: what else matters."""
 
     reasons: Sequence[str]
     metrics: Sequence[Metric]
     status: Mapping[str, Any]
+    warnings: Sequence[str] = ()
 
 
 def metrics_text(metrics: Sequence[Metric]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.protocol_state import ProtocolState, Recovery, running_part
 from sharekeeper.ops.report import Metric, counter, gauge
+from sharekeeper.ops.state_words import describe_state, key_event_facts
 from sharekeeper.reconcile import Faults, View
 
 STATUS_SCHEMA: Final = 1
@@ -44,10 +45,12 @@ def _state_status(state: ProtocolState) -> dict[str, Any]:
     running = running_part(state)
     return {
         "name": type(state).__name__,
+        "description": describe_state(state),
         "epoch_id": None if running is None else running.keyset.epoch_id,
         "domains": None if running is None else len(running.keyset.domains),
         "keyset_digest": None if running is None else running.keyset.digest(),
         "recovery": _recovery_status(state) if isinstance(state, Recovery) else None,
+        "key_event": key_event_facts(state),
     }
 
 

@@ -3,14 +3,19 @@
 Level-triggered: the answer depends on the state now and on what the vault holds now, never on having
 seen each change (spec todo #948). Rules, first match wins:
 
-1. The chain's keyset is older than a backup in the vault: alarm, and nothing else (design decision 6).
-2. No keyset in force: nothing.
+1. Not initialised: nothing.
+2. The chain's keyset is older than a backup in the vault: alarm, and nothing else (design decision 6).
 3. Recovery of the own account: hand out, confirm, or say why not (spec: "Recovery").
 4. The vault was not verified since the start: verify it, before a new backup could hide that one is missing.
-5. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup"). By version 2 in Running
-   alone, since the contract takes the ephemeral keys of a backup only then.
+5. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup"). In Resharing and Recovery
+   that is the keyset of the Running before, which stays in force until the end. In Initializing it has the domains
+   generated so far too: a cancellation leads to a Running with just those, and a total loss before the Running that
+   was meant would else lose the old domains with the new (ADR 13). By version 2 a backup waits for Running, since
+   the contract takes its ephemeral keys only then. An empty keyset has no shares, and an account that is no
+   participant of a keyset has none of its shares.
 6. The vault was not verified for a day: verify it.
-7. A Running keyset has been held past the grace time: destroy the older ones (design decision 5).
+7. A Running keyset has been held past the grace time: destroy those it supersedes (design decision 5). What
+   it does not supersede is never destroyed: for all we know, that is the only copy of a key.
 """
 
 from collections.abc import Sequence
@@ -21,7 +26,6 @@ from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.protocol_state import (
-    Initializing,
     Participant,
     ParticipantInfo,
     Participants,
@@ -118,15 +122,15 @@ def decide_backup(
 ) -> MonitoringStep:
     """The one next step of the backup service; see the rules above. `ephemeral_keys`: it works by version 2."""
     running = running_part(state)
-    if running is None or isinstance(state, Initializing):
-        return Rest(reason="the contract has no keyset in force")
-    newer = next((held for held in holdings.usable if goes_backwards(running.keyset, held.keyset)), None)
+    if running is None:
+        return Rest(reason="the contract is not initialised")
+    newer = next((held.keyset for held in holdings.usable if goes_backwards(running.keyset, held.keyset)), None)
     if newer is not None:
         return Alarm(
             fault=ChainContradiction,
-            message=f"the contract shows epoch {running.keyset.epoch_id} with {len(running.keyset.domains)} domains, "
-            f"older than the backup of epoch {newer.keyset.epoch_id} with {len(newer.keyset.domains)} domains: "
-            "nothing is fetched, handed out or destroyed; check that the NEAR node follows the right chain",
+            message=f"the contract shows {describe_keyset(running.keyset)}, older than the backup of "
+            f"{describe_keyset(newer)}: nothing is fetched, handed out or destroyed; check that the NEAR node "
+            "follows the right chain",
         )
     held = holdings.find(running.keyset)
     if isinstance(state, Recovery) and state.recovering.account_id == account_id:
@@ -134,7 +138,7 @@ def decide_backup(
     if holdings.verified_at_ns is None:
         return VerifyVault()
     if held is None:
-        return _decide_fetch(running, account_id, possible=isinstance(state, Running) or not ephemeral_keys)
+        return _decide_fetch(state, running, account_id, ephemeral_keys=ephemeral_keys)
     return _decide_upkeep(
         state,
         held,
@@ -146,17 +150,37 @@ def decide_backup(
 
 
 def goes_backwards(shown: Keyset, held: Keyset) -> bool:
-    """True if the chain shows an older keyset than one already held: a lower epoch, or fewer domains of the same one.
+    """True if the chain shows an older keyset than one already held: a lower epoch, or one that lacks a domain of it.
 
-    Another attempt of the same epoch is not older (design decision 4).
+    Epochs skip after a cancelled resharing and never go back, since no Running named the epoch that was cancelled.
+    Within an epoch domains are only added. Another attempt of the same epoch is not older (design decision 4).
     """
     if shown.epoch_id != held.epoch_id:
         return shown.epoch_id < held.epoch_id
-    return set(shown.domains) < set(held.domains)
+    return not {domain.domain_id for domain in held.domains} <= {domain.domain_id for domain in shown.domains}
+
+
+def supersedes(current: Keyset, held: Keyset) -> bool:
+    """True if nothing of `held` is needed once `current` is held: a later epoch of the same keys, or more domains.
+
+    A later epoch has other attempts and keeps every domain's public key; within an epoch the attempts stay too.
+    """
+    if current.epoch_id < held.epoch_id:
+        return False
+    if current.epoch_id == held.epoch_id:
+        return set(held.domains) <= set(current.domains)
+    keys = {domain.domain_id: domain.public_key for domain in current.domains}
+    return all(keys.get(domain.domain_id) == domain.public_key for domain in held.domains)
+
+
+def describe_keyset(keyset: Keyset) -> str:
+    """Epoch and number of domains in words."""
+    count = len(keyset.domains)
+    return f"epoch {keyset.epoch_id} with {count} domain{'' if count == 1 else 's'}"
 
 
 def _decide_own_recovery(state: Recovery, held: StoredBackup | None, delivered: int | None) -> MonitoringStep:
-    if state.shares_confirmed:
+    if state.shares_confirmed or not state.previous.keyset.domains:
         return Rest(reason=f"recovery {state.recovery_id}: delivery is confirmed, the node concludes")
     if delivered == state.recovery_id:
         return ConfirmDelivery(recovery_id=state.recovery_id)
@@ -180,11 +204,15 @@ def prospective_info(participants: Participants, account_id: AccountId) -> Parti
     return None if found is None else found.info
 
 
-def _decide_fetch(running: Running, account_id: AccountId, *, possible: bool) -> MonitoringStep:
+def _decide_fetch(
+    state: ProtocolState, running: Running, account_id: AccountId, *, ephemeral_keys: bool
+) -> MonitoringStep:
+    if not running.keyset.domains:
+        return Rest(reason="the network has no domain yet: nothing to back up")
     node = running.participants.find(account_id)
     if node is None:
         return Rest(reason=f"{account_id} is not a participant of epoch {running.keyset.epoch_id}: nothing to back up")
-    if not possible:
+    if ephemeral_keys and not isinstance(state, Running):
         return Rest(reason=f"a backup of epoch {running.keyset.epoch_id} can be fetched once the contract is Running")
     return FetchShares(keyset=running.keyset, node=node.info)
 
@@ -200,6 +228,14 @@ def _decide_upkeep(
 ) -> MonitoringStep:
     if since_verified_ns >= VERIFY_EVERY_SECONDS * NS:
         return VerifyVault()
-    if isinstance(state, Running) and len(holdings.usable) > 1 and since_stored_ns >= grace_seconds * NS:
-        return DestroyOlder(current=held.backup_id)
-    return Rest(reason=f"the backup of epoch {held.keyset.epoch_id} is held and opens")
+    if not isinstance(state, Running) or len(holdings.usable) == 1 or since_stored_ns < grace_seconds * NS:
+        return Rest(reason=f"the backup of {describe_keyset(held.keyset)} is held and opens")
+    kept = next((other.keyset for other in holdings.usable if not supersedes(held.keyset, other.keyset)), None)
+    if kept is not None:
+        return Alarm(
+            fault=ChainContradiction,
+            message=f"the vault holds a backup of {describe_keyset(kept)} ({kept.digest()[:12]}) that contradicts the "
+            f"keyset in force ({held.digest[:12]}): no older backup is destroyed; find out with the other operators "
+            "which of the two the network signs with",
+        )
+    return DestroyOlder(current=held.backup_id)

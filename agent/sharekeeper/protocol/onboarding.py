@@ -5,7 +5,11 @@ three branches for a node:
 
 1. account not among the participants: `submit_participant_info`, then wait for a resharing;
 2. participant with this TLS key: `submit_participant_info`, then engage normally;
-3. participant with another TLS key: `submit_participant_recovery_info`, which enters Recovery.
+3. participant with another TLS key: `submit_participant_recovery_info`, which enters Recovery. It is possible only
+   in Running: in every other state the node waits.
+
+Branch 1 is for newcomers too whose account was a participant before: a resharing that removes an account retires
+the keys of its node, and it comes back with new ones.
 
 Branch 3 belongs to replacements alone. A machine whose TLS key was ever named by a final Running is
 not a replacement of anything: once another key took its place it is retired, and asking would take
@@ -19,12 +23,11 @@ from sharekeeper.domain.keyset import KeysetDigest
 from sharekeeper.domain.protocol_state import (
     AccountRecord,
     BackupServiceKeys,
-    Initializing,
     NodeKeys,
-    NotInitialized,
     ParticipantInfo,
     ProtocolState,
     Recovery,
+    Resharing,
     Running,
     running_part,
 )
@@ -104,19 +107,17 @@ def decide_node_onboarding(
 
     Spec: "Onboarding", MPC node, step 3.
     """
-    if isinstance(state, NotInitialized):
+    running = running_part(state)
+    if running is None:
         return Wait(reason="the contract is not initialised")
     if _key_is_gone(record, own, history):
         return OperatorNeeded(
             fault=KeyRetired,
             message=f"the contract retired TLS key {own.info.tls_public_key} of this node: {_NEW_KEYS}",
         )
-    running = running_part(state)
-    if running is None or isinstance(state, Initializing):
-        return Wait(reason="keys are being generated")
     participant = running.participants.find(record.account_id)
     if participant is None:
-        return _decide_prospective(record, own)
+        return _decide_prospective(state, record, own)
     if participant.info.tls_public_key == own.info.tls_public_key:
         return _decide_participant(record, own)
     return _decide_replacement(state, record, own, participant.info, height)
@@ -131,7 +132,12 @@ def _key_is_gone(record: AccountRecord, own: NodeKeys, history: KeyHistory) -> b
     return (history.recorded or history.named) and own.info.tls_public_key not in known
 
 
-def _decide_prospective(record: AccountRecord, own: NodeKeys) -> NodeOnboarding:
+def _decide_prospective(state: ProtocolState, record: AccountRecord, own: NodeKeys) -> NodeOnboarding:
+    joining = state.resharing.participants.find(record.account_id) if isinstance(state, Resharing) else None
+    if joining is not None and joining.info.tls_public_key != own.info.tls_public_key:
+        return Wait(reason="the resharing under way includes another machine of this account")
+    if joining is not None:
+        return Wait(reason="the resharing under way includes this node")
     if record.node_candidate == own:
         return Wait(reason="announced; waiting to be included by a resharing")
     return SubmitParticipantInfo(info=own.info)
@@ -165,7 +171,7 @@ def _decide_replacement(
             return Wait(reason="another machine of this account is recovering")
         return Onboarded(reason=f"recovery {state.recovery_id} of this node is under way")
     if not isinstance(state, Running):
-        return Wait(reason="a resharing is under way; Recovery is entered only from Running")
+        return Wait(reason=f"the contract is {type(state).__name__}; Recovery is entered only from Running")
     if height < record.cooldown_until:
         return Wait(
             reason=f"the account may recover again at block {record.cooldown_until}", until_height=record.cooldown_until

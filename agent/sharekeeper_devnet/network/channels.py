@@ -3,9 +3,10 @@
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from sharekeeper.adapters.tls_channel import AuthenticatedChannel, ChannelTimeouts
+from sharekeeper.adapters.tls_channel import AuthenticatedChannel, ChannelTimeouts, connect
+from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.protocol_state import Participant
-from sharekeeper.errors import PeerRefused, ProtocolViolation
+from sharekeeper.errors import PeerClosed, PeerRefused, ProtocolViolation
 from sharekeeper.protocol.codec import DecodeError
 from sharekeeper_devnet.network.messages import MAX_FRAME_BYTES, Message, Refusal, decode, encode
 
@@ -26,6 +27,10 @@ def p2p_address(participant: Participant) -> tuple[str, int]:
     return parts.hostname, parts.port or DEFAULT_P2P_PORT
 
 
+class RequestRefused(Exception):
+    """This node will not do what a peer asks for; the text goes to the peer."""
+
+
 async def send(channel: AuthenticatedChannel, message: Message) -> None:
     """The message is on its way. Raises `PeerFault`."""
     await channel.send_frame(encode(message))
@@ -39,12 +44,29 @@ async def receive(channel: AuthenticatedChannel, kind: type[M]) -> M:
         ProtocolViolation: another message, or none.
         PeerFault: the channel ended.
     """
-    try:
-        message = decode(await channel.receive_frame(MAX_FRAME_BYTES))
-    except DecodeError as error:
-        raise ProtocolViolation(f"the peer sent no message of the signing protocol: {error}") from None
-    if isinstance(message, Refusal):
-        raise PeerRefused(f"the peer refused: {message.reason}")
+    message = await receive_any(channel)
     if not isinstance(message, kind):
         raise ProtocolViolation(f"expected {kind.__name__}, the peer sent {type(message).__name__}")
     return message
+
+
+async def receive_any(channel: AuthenticatedChannel) -> Message:
+    """The peer's next message. Raises as `receive`."""
+    try:
+        message = decode(await channel.receive_frame(MAX_FRAME_BYTES))
+    except DecodeError as error:
+        raise ProtocolViolation(f"the peer sent no message of this protocol: {error}") from None
+    if isinstance(message, Refusal):
+        raise PeerRefused(f"the peer refused: {message.reason}")
+    return message
+
+
+async def ask(identity: KeyPair, peer: Participant, question: Message, kind: type[M]) -> M:
+    """The peer's answer over a channel of its own. Raises as `connect` and `receive`; `ValueError` for a bad url."""
+    host, port = p2p_address(peer)
+    channel = await connect(host, port, identity, peer.info.tls_public_key, timeouts=PEER_TIMEOUTS)
+    try:
+        await send(channel, question)
+        return await receive(channel, kind)
+    finally:
+        channel.abort(PeerClosed("this node is done with the channel"))

@@ -71,7 +71,9 @@ class Coordinator:
         nonces = fresh_nonces(share, own_id, self._random_bytes)
         verifying = {own_id: verifying_share(share)}
         async with self._commitments(standing, request, peers) as arriving:
-            offers = await _consistent_offers(arriving, verifying, standing.running.threshold, share.public_key)
+            offers = await _consistent_offers(
+                arriving, verifying, standing.threshold(request.domain_id), share.public_key
+            )
             signing_round = SigningRound.of(
                 message=request.payload,
                 group_key=share.public_key,

@@ -88,7 +88,7 @@ async def deal_into_directories(plan: DealPlan, out: Path, random_below: RandomB
         )
     except ValueError as error:
         raise ConfigInvalid(f"these shares cannot be dealt: {error}") from None
-    for member in plan.members:
+    for member in plan.members if made.keyset.domains else ():
         shares = made.shares[member.participant.participant_id]
         await DirectoryKeyShareStore(member.keyshares_dir).store_permanent(made.keyset, shares)
     arguments = {**init_arguments(made, _participants(plan), _signer_keys(plan)), "config": _config(plan)}

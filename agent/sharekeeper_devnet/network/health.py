@@ -1,6 +1,6 @@
 """`GET /health` of the reference node: always 200 while the process lives, with what it does.
 
-`{"signing": true, "reason": null, "height": 17}`, or `false` and the sentence why it is idle. `height` is the
+`{"signing": true, "reason": null, "height": 17}`, or `false` and the sentence why it does not. `height` is the
 final block that this was decided at, null before the first.
 """
 
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sharekeeper.config import NetAddress
 from sharekeeper.errors import AddressInUse
-from sharekeeper_devnet.network.standing import Idle, Standing
+from sharekeeper_devnet.network.standing import Signing, Standing
 
 
 class HealthServer:
@@ -51,6 +51,6 @@ class HealthServer:
 
     async def _health(self, _request: web.Request) -> web.Response:
         standing = self._standing()
-        reason = standing.reason if isinstance(standing, Idle) else None
+        reason = None if isinstance(standing, Signing) else standing.reason
         height = standing.block.height if standing.block is not None else None
         return web.json_response({"signing": reason is None, "reason": reason, "height": height})

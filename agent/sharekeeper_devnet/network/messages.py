@@ -1,24 +1,30 @@
 """What two nodes of the reference network say to each other over an authenticated channel.
 
 One channel carries one signature: the leader sends `CommitRequest`, the signer answers `CommitReply`; the leader
-sends `SignRequest`, the signer answers `SignReply`; either answer may be `Refusal` instead. Each message is one
-frame of canonical JSON with a `type`. `decode` is total: a message, or `DecodeError`.
+sends `SignRequest`, the signer answers `SignReply`. Or it carries one question of a key event (`session.py`): a
+recipient sends `DealingRequest`, `AgreementRequest` or `ShareRequest`, and gets the reply of that name. Any answer
+may be `Refusal` instead. Each message is one frame of canonical JSON with a `type`. `decode` is total: a message,
+or `DecodeError`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sharekeeper.domain.keyset import Curve, KeysetDigest
+from sharekeeper.domain.keyset import Curve, KeysetDigest, Sha256Hex
 from sharekeeper.protocol.codec import DecodeError, array, canonical_json, integer, parse_json, text
+from sharekeeper.secret import Secret
 from sharekeeper_devnet.network.curves import GROUPS
 from sharekeeper_devnet.network.frost import Commitment
+from sharekeeper_devnet.network.session import Agreement
+from sharekeeper_devnet.network.sharing import Dealing
 
-MAX_FRAME_BYTES: Final = 64 * 1024
-"""Largest message: commitments of about 200 signers."""
+MAX_FRAME_BYTES: Final = 128 * 1024
+"""Largest message: a dealing with a threshold of 400, or the commitments of 400 signers."""
 
 _POINT_BYTES: Final = 32
 _SHARE_BYTES: Final = 32
-_MAX_SIGNERS: Final = 200
+_MAX_SIGNERS: Final = 400
 _MAX_REASON: Final = 300
 
 
@@ -55,13 +61,63 @@ class SignReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DealingRequest:
+    """A recipient of that attempt (`Attempt.digest`) asks for the peer's dealing."""
+
+    attempt: Sha256Hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DealingReply:
+    """The peer's dealing, unchecked: `check_dealing` does that."""
+
+    dealing: Dealing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementRequest:
+    """A recipient asks another one for its agreement."""
+
+    attempt: Sha256Hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementReply:
+    """The dealers that count for the peer, and what it was dealt."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRequest:
+    """A recipient asks for the share that the peer dealt to it."""
+
+    attempt: Sha256Hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareReply:
+    """That share, unchecked: `check_share` does that."""
+
+    share: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The signer will not, and says why."""
+    """The peer will not, or not yet, and says why."""
 
     reason: str
 
 
-Message = CommitRequest | CommitReply | SignRequest | SignReply | Refusal
+KeyEventQuestion = DealingRequest | AgreementRequest | ShareRequest
+KeyEventReply = DealingReply | AgreementReply | ShareReply
+Message = CommitRequest | CommitReply | SignRequest | SignReply | KeyEventQuestion | KeyEventReply | Refusal
+
+_QUESTION_NAMES: Final[Mapping[type[KeyEventQuestion], str]] = {
+    DealingRequest: "dealing_request",
+    AgreementRequest: "agreement_request",
+    ShareRequest: "share_request",
+}
 
 
 def encode(message: Message) -> bytes:
@@ -85,6 +141,15 @@ def encode(message: Message) -> bytes:
             body = {"type": "sign_request", "commitments": [_commitment_json(item) for item in message.commitments]}
         case SignReply():
             body = {"type": "sign_reply", "share": message.share.hex()}
+        case DealingRequest() | AgreementRequest() | ShareRequest():
+            body = {"type": _QUESTION_NAMES[type(message)], "attempt": str(message.attempt)}
+        case DealingReply():
+            body = {"type": "dealing_reply", **_dealing_json(message.dealing)}
+        case AgreementReply():
+            agreed = message.agreement
+            body = {"type": "agreement_reply", "dealers": list(agreed.dealers), "digest": str(agreed.digest)}
+        case ShareReply():
+            body = {"type": "share_reply", "share": message.share.reveal().hex()}
         case Refusal():
             body = {"type": "refusal", "reason": message.reason[:_MAX_REASON]}
     return canonical_json(body)
@@ -102,27 +167,50 @@ def decode(frame: bytes) -> Message:
 
 
 def _decode(value: object, kind: str) -> Message:
-    match kind:
-        case "commit_request":
-            return CommitRequest(
-                request_id=integer(value, "request_id"),
-                domain_id=integer(value, "domain_id"),
-                payload=_hex(text(value, "payload")),
-                keyset=KeysetDigest(text(value, "keyset")),
-            )
-        case "commit_reply":
-            verifying_share = _hex(text(value, "verifying_share"), _POINT_BYTES)
-            GROUPS[Curve.ED25519].check(verifying_share)
-            return CommitReply(commitment=_commitment(value), verifying_share=verifying_share)
-        case "sign_request":
-            items = array(value, "commitments", maximum=_MAX_SIGNERS)
-            return SignRequest(commitments=tuple(_commitment(item) for item in items))
-        case "sign_reply":
-            return SignReply(share=_hex(text(value, "share"), _SHARE_BYTES))
-        case "refusal":
-            return Refusal(reason=text(value, "reason")[:_MAX_REASON])
-        case _:
-            raise DecodeError(f"unknown message {kind[:40]!r}")
+    if kind not in _DECODERS:
+        raise DecodeError(f"unknown message {kind[:40]!r}")
+    return _DECODERS[kind](value)
+
+
+def _commit_request(value: object) -> CommitRequest:
+    return CommitRequest(
+        request_id=integer(value, "request_id"),
+        domain_id=integer(value, "domain_id"),
+        payload=_hex(text(value, "payload")),
+        keyset=KeysetDigest(text(value, "keyset")),
+    )
+
+
+def _commit_reply(value: object) -> CommitReply:
+    verifying_share = _hex(text(value, "verifying_share"), _POINT_BYTES)
+    GROUPS[Curve.ED25519].check(verifying_share)
+    return CommitReply(commitment=_commitment(value), verifying_share=verifying_share)
+
+
+def _sign_request(value: object) -> SignRequest:
+    items = array(value, "commitments", maximum=_MAX_SIGNERS)
+    return SignRequest(commitments=tuple(_commitment(item) for item in items))
+
+
+def _agreement_reply(value: object) -> AgreementReply:
+    ids = array(value, "dealers", maximum=_MAX_SIGNERS)
+    dealers = tuple(integer({"dealer": item}, "dealer") for item in ids)
+    return AgreementReply(agreement=Agreement(dealers=dealers, digest=Sha256Hex(text(value, "digest"))))
+
+
+_DECODERS: Final[Mapping[str, Callable[[object], Message]]] = {
+    "commit_request": _commit_request,
+    "commit_reply": _commit_reply,
+    "sign_request": _sign_request,
+    "sign_reply": lambda value: SignReply(share=_hex(text(value, "share"), _SHARE_BYTES)),
+    "dealing_request": lambda value: DealingRequest(attempt=Sha256Hex(text(value, "attempt"))),
+    "dealing_reply": lambda value: DealingReply(dealing=_dealing(value)),
+    "agreement_request": lambda value: AgreementRequest(attempt=Sha256Hex(text(value, "attempt"))),
+    "agreement_reply": _agreement_reply,
+    "share_request": lambda value: ShareRequest(attempt=Sha256Hex(text(value, "attempt"))),
+    "share_reply": lambda value: ShareReply(share=Secret(_hex(text(value, "share"), _SHARE_BYTES))),
+    "refusal": lambda value: Refusal(reason=text(value, "reason")[:_MAX_REASON]),
+}
 
 
 def _commitment(value: object) -> Commitment:
@@ -138,6 +226,25 @@ def _commitment_json(commitment: Commitment) -> dict[str, Any]:
         "identifier": commitment.identifier,
         "hiding": commitment.hiding.hex(),
         "binding": commitment.binding.hex(),
+    }
+
+
+def _dealing(value: object) -> Dealing:
+    items = array(value, "commitments", maximum=_MAX_SIGNERS)
+    if not items:
+        raise DecodeError("a dealing has at least one commitment")
+    return Dealing(
+        commitments=tuple(_hex(text({"commitment": item}, "commitment")) for item in items),
+        proof_point=_hex(text(value, "proof_point")),
+        proof_scalar=_hex(text(value, "proof_scalar"), _SHARE_BYTES),
+    )
+
+
+def _dealing_json(dealing: Dealing) -> dict[str, Any]:
+    return {
+        "commitments": [point.hex() for point in dealing.commitments],
+        "proof_point": dealing.proof_point.hex(),
+        "proof_scalar": dealing.proof_scalar.hex(),
     }
 
 

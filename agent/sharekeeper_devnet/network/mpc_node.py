@@ -1,7 +1,8 @@
-"""The reference MPC node: it signs while a final Running names its TLS key, and is idle otherwise.
+"""The reference MPC node: it signs while a final Running names its TLS key, takes part in key events, or is idle.
 
-One loop reads the contract at each new final block and answers the open signature requests whose turn is this
-node's; a listener serves the requests that other nodes lead. `GET /health` says whether it signs, and if not, why.
+One loop reads the contract at each new final block, answers the open signature requests whose turn is this node's
+and takes part in the attempt in progress; a listener serves what other nodes ask for. `GET /health` says whether it
+signs, and if not, why.
 """
 
 import asyncio
@@ -23,9 +24,11 @@ from sharekeeper_devnet.network.channels import PEER_TIMEOUTS
 from sharekeeper_devnet.network.config import MpcNodeConfig
 from sharekeeper_devnet.network.coordinator import Coordinator, NotSigned
 from sharekeeper_devnet.network.health import HealthServer
+from sharekeeper_devnet.network.key_events import KeyEvents
 from sharekeeper_devnet.network.requests import SignatureRequest, leader
+from sharekeeper_devnet.network.service import Service
 from sharekeeper_devnet.network.signer import Signer
-from sharekeeper_devnet.network.standing import Idle, Signing, Standing, StandingReader, pins
+from sharekeeper_devnet.network.standing import Idle, MakingKeys, Signing, Standing, StandingReader, pins
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -51,9 +54,10 @@ class MpcNode:
     ) -> None:
         self._clock = clock
         self._poll_seconds = poll_seconds
+        store = DirectoryKeyShareStore(config.keyshares_dir)
         self._reader = StandingReader(
             rpc=rpc,
-            store=DirectoryKeyShareStore(config.keyshares_dir),
+            store=store,
             account_id=config.account_id,
             tls_key=tls_key.tls_key,
         )
@@ -65,12 +69,16 @@ class MpcNode:
             clock=clock,
         )
         self._coordinator = Coordinator(identity=tls_key, random_bytes=secrets.token_bytes)
+        self._key_events = KeyEvents(identity=tls_key, store=store, caller=self._caller, clock=clock)
+        service = Service(
+            signer=Signer(reader=self._reader, random_bytes=secrets.token_bytes), key_events=self._key_events
+        )
         self._listener = ChannelListener(
             config.listen.host,
             config.listen.port,
             tls_key,
             self._expected_peers,
-            Signer(reader=self._reader, random_bytes=secrets.token_bytes).serve,
+            service.serve,
             timeouts=PEER_TIMEOUTS,
             max_sessions=MAX_LEADERS,
         )
@@ -104,6 +112,7 @@ class MpcNode:
     async def stop(self) -> None:
         """No port is open, no task is left."""
         await self._cancel_answers()
+        await self._key_events.stop()
         await self._listener.stop()
         await self._health.stop()
 
@@ -112,7 +121,8 @@ class MpcNode:
             self._pins = pins(standing)
             await self._cancel_answers()  # ends the channels this node opened; they start again with the new keys
         await self._enforce_pins()
-        if isinstance(standing, Idle):
+        await self._key_events.act(standing)
+        if not isinstance(standing, Signing):
             return
         self._answered &= {request.request_id for request in standing.requests}
         for request in standing.requests:
@@ -173,5 +183,7 @@ class MpcNode:
                 )
             case Idle() if not isinstance(before, Idle) or before.reason != standing.reason:
                 log_event(_LOG, logging.INFO, "idle", reason=standing.reason)
+            case MakingKeys() if not isinstance(before, MakingKeys) or before.reason != standing.reason:
+                log_event(_LOG, logging.INFO, "making keys", reason=standing.reason)
             case _:
                 pass

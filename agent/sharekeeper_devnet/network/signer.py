@@ -5,20 +5,15 @@ from typing import Final
 
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel
 from sharekeeper.domain.protocol_state import Participant
-from sharekeeper.errors import PeerFault
 from sharekeeper.ops.logs import log_event
-from sharekeeper_devnet.network.channels import receive, send
+from sharekeeper_devnet.network.channels import RequestRefused, receive, send
 from sharekeeper_devnet.network.curves import share_identifier
 from sharekeeper_devnet.network.frost import SigningRound
-from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, Refusal, SignReply, SignRequest
+from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, SignReply, SignRequest
 from sharekeeper_devnet.network.shares import RandomBytes, fresh_nonces, verifying_share
-from sharekeeper_devnet.network.standing import Idle, Signing, StandingReader
+from sharekeeper_devnet.network.standing import Signing, StandingReader
 
 _LOG: Final = logging.getLogger(__name__)
-
-
-class RequestRefused(Exception):
-    """This node will not sign what the leader asks for; the text goes to the leader."""
 
 
 class Signer:
@@ -28,18 +23,8 @@ class Signer:
         self._reader = reader
         self._random_bytes = random_bytes
 
-    async def serve(self, channel: AuthenticatedChannel) -> None:
-        """The leader has its signature share, or a refusal with the reason. Never raises a `PeerFault`."""
-        try:
-            await self._serve(channel)
-        except RequestRefused as refusal:
-            log_event(_LOG, logging.WARNING, "request refused", leader=str(channel.peer), reason=str(refusal))
-            await _refuse(channel, str(refusal))
-        except PeerFault as error:
-            log_event(_LOG, logging.INFO, "leader lost", leader=str(channel.peer), reason=str(error))
-
-    async def _serve(self, channel: AuthenticatedChannel) -> None:
-        question = await receive(channel, CommitRequest)
+    async def serve(self, channel: AuthenticatedChannel, question: CommitRequest) -> None:
+        """The leader, who sent `question`, has its signature share. Raises `RequestRefused`, `PeerFault`."""
         standing, leader = await self._accepted(channel, question)
         share = standing.shares[question.domain_id]
         own_id = share_identifier(standing.me.participant_id)
@@ -64,8 +49,8 @@ class Signer:
             RequestRefused: at the first that does not hold.
         """
         standing = await self._reader.read()
-        if isinstance(standing, Idle):
-            raise RequestRefused(f"this node is idle: {standing.reason}")
+        if not isinstance(standing, Signing):
+            raise RequestRefused(f"this node does not sign: {standing.reason}")
         leader = standing.peer(channel.peer)
         if leader is None:
             raise RequestRefused("the contract does not name your TLS key")
@@ -83,7 +68,7 @@ def _round(standing: Signing, question: CommitRequest, request: SignRequest) -> 
     """The round of the contract's payload; its signers are at least threshold participants."""
     members = {share_identifier(member.participant_id) for member in standing.running.participants.members}
     named = {commitment.identifier for commitment in request.commitments}
-    if len(named) < standing.running.threshold or not named <= members:
+    if len(named) < standing.threshold(question.domain_id) or not named <= members:
         raise RequestRefused("the round does not consist of at least threshold participants")
     try:
         return SigningRound.of(
@@ -93,10 +78,3 @@ def _round(standing: Signing, question: CommitRequest, request: SignRequest) -> 
         )
     except ValueError as error:
         raise RequestRefused(str(error)) from None
-
-
-async def _refuse(channel: AuthenticatedChannel, reason: str) -> None:
-    try:
-        await send(channel, Refusal(reason=reason))
-    except PeerFault as error:
-        log_event(_LOG, logging.INFO, "leader lost", leader=str(channel.peer), reason=str(error))
