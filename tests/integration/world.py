@@ -254,7 +254,7 @@ class World:
     async def until_status(self, daemon: Daemon, check: Callable[[dict[str, Any]], Any], *, what: str = "") -> Any:
         async def seen():
             status = await daemon.status()
-            return status if "step" in status and check(status) else None
+            return status if "network" in status and check(status) else None
 
         return await self.until(seen, what=what or "a status")
 
