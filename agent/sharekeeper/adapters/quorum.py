@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.config import NearConfig
-from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import ChainFault, ChainUnavailable, PolicyRefused
 from sharekeeper.ports import ChainTruth, Clock
@@ -111,8 +111,8 @@ class QuorumReader(ChainTruth):
 
     async def _introduced(self, name: str) -> Testimony:
         """As `_final`, from an endpoint that serves the right network."""
-        await self._endpoints[name].network()
-        return await self._final(name)
+        network = await self._endpoints[name].network()
+        return replace(await self._final(name), network=network)
 
     async def _testify(self, one: Testimony, height: int) -> Testimony:
         """What the endpoint shows at that height; an endpoint that stops on the way has said what it said."""
@@ -198,17 +198,17 @@ def _hurried(heard: Mapping[str, Testimony]) -> bool:
 
 @asynccontextmanager
 async def endpoints_of(
-    near: NearConfig, own: NearRpc, network: NetworkId, clock: Clock
+    near: NearConfig, own: NearRpc, genesis_hash: str | None, clock: Clock
 ) -> AsyncIterator[dict[str, NearRpc]]:
-    """The own node and the other endpoints, which must serve its `network`; the others are closed afterwards."""
+    """The own node and the other endpoints, of that genesis block if it is known; the others are closed afterwards."""
     async with AsyncExitStack() as stack:
         endpoints = {OWN: own}
         for endpoint in near.endpoints:
             rpc = NearRpc(
                 url=endpoint.url,
                 contract_id=near.contract_id,
-                chain_id=network.chain_id,
-                genesis_hash=network.genesis_hash,
+                chain_id=near.chain_id,
+                genesis_hash=genesis_hash,
                 clock=clock,
             )
             endpoints[endpoint.name] = await stack.enter_async_context(rpc)

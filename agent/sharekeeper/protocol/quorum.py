@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from sharekeeper.domain.backup import QuorumOverride
+from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState, Recovery, running_part
 from sharekeeper.errors import (
@@ -40,11 +41,12 @@ OWN: Final = "own"
 class Testimony:
     """What one endpoint said in one survey, as far as it got; `fault` is where it stopped.
 
-    `final`: its newest final block. `block`: its block at the height compared. `views`: the bytes of view `state`
+    `network`: which it serves, if it was asked. `final`: its newest final block. `block`: its block at the height compared. `views`: the bytes of view `state`
     and of the account's `participant_info` at that block.
     """
 
     endpoint: str
+    network: NetworkId | None = None
     final: BlockRef | None = None
     block: BlockRef | None = None
     views: tuple[bytes, ...] | None = None
