@@ -60,7 +60,7 @@ def quorum_facts(found: Survey, now_ns: int) -> dict[str, Any]:
 
 
 def _endpoint(judgement: Judgement, now_ns: int) -> dict[str, Any]:
-    final, network = judgement.testimony.final, judgement.testimony.network
+    final, network = judgement.statement.final, judgement.statement.network
     return {
         "name": judgement.endpoint,
         "chain_id": None if network is None else network.chain_id,
@@ -70,7 +70,7 @@ def _endpoint(judgement: Judgement, now_ns: int) -> dict[str, Any]:
         "final_height": None if final is None else final.height,
         "final_hash": None if final is None else final.hash,
         "age_seconds": None if final is None else round((now_ns - final.timestamp_ns) / _NS, 3),
-        **_state(judgement.testimony.views),
+        **_state(judgement.statement.views),
     }
 
 
