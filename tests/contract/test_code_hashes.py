@@ -7,10 +7,7 @@ import pytest
 from contract.code_hashes import MOST_ALLOWED
 from contract.codec import ContractError
 from contract.logic import execute
-from sharekeeper_devnet.runtime import TERA
-from tests.contract.layers import WasmLayer
 from tests.contract.test_logic_rules import DictStore, chain, look
-from tests.contract.test_wasm import network
 from tests.contract.world import (
     ALICE,
     BOB,
@@ -20,10 +17,8 @@ from tests.contract.world import (
     code_hash,
     init_arguments,
     measurements,
-    node_signer,
 )
 
-PARTICIPANTS_OF_A_LARGE_NETWORK = 100
 KINDS = {
     "vote_node_code_hash": lambda name: {"code_hash": code_hash(name)},
     "vote_backup_service_code_hash": lambda name: {"code_hash": code_hash(name)},
@@ -118,15 +113,3 @@ def test_without_a_grace_time_a_withdrawal_takes_effect_at_once() -> None:
     decide(store, "vote_measurements", "TEE")
     decide(store, "vote_measurements", "TEE", allow=False, height=20)
     assert allowed(store, "vote_measurements", 20) == []
-
-
-def test_participants_who_all_vote_for_something_else_make_no_call_or_view_too_dear() -> None:
-    layer, size = WasmLayer(), PARTICIPANTS_OF_A_LARGE_NETWORK
-    args = network(size)
-    layer.call(caller=CONTRACT, signer="contract", method="init", args=args, height=1)
-    for name, _, _ in args["parameters"]["participants"]["participants"]:
-        given = {"measurements": measurements(name), "allow": True}
-        layer.call(caller=name, signer=node_signer(name), method="vote_measurements", args=given, height=2)
-    shown = layer.view(method="code_hash_votes", args={}, height=2)
-    assert len(shown["measurements"]) == size
-    assert max(gas for method, gas in layer.gas if method != "init") < 100 * TERA

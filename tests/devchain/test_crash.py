@@ -174,8 +174,8 @@ def test_a_receipt_left_open_by_a_stop_runs_after_the_next_start(tmp_path):
     ledger.close()
     ledger = Ledger(Store(tmp_path), genesis())
     (executed,) = ledger.produce_block(2)
-    assert executed == ledger.progress(transaction.hash)
-    assert executed.receipt_height == 2
+    assert executed == ledger.progress(transaction.hash).receipts[0]
+    assert executed.executed_height == 2
     ledger.close()
 
 

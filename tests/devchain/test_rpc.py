@@ -48,10 +48,12 @@ async def test_a_transaction_answer_fits_its_model_with_and_without_receipts(cli
     conforms("RpcTransactionResponse", plain)
     conforms("RpcTransactionResponse", with_receipts)
     assert plain == result
-    (receipt,) = with_receipts.pop("receipts")
+    receipts = with_receipts.pop("receipts")
     assert with_receipts == plain
-    assert receipt["receipt_id"] == result["receipts_outcome"][0]["id"]
-    conforms("ReceiptView", receipt)
+    assert [each["receipt_id"] for each in receipts] == [each["id"] for each in result["receipts_outcome"]]
+    assert [each["predecessor_id"] for each in receipts] == ["alice.test.near", "system"]
+    for receipt in receipts:
+        conforms("ReceiptView", receipt)
 
 
 async def test_every_action_is_shown_as_its_model_wants(client):

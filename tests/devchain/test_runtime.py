@@ -233,8 +233,8 @@ def test_an_empty_register_is_refused():
 
 
 def test_a_host_function_that_is_not_served_traps_by_name():
-    outcome = call({"promise_batch_create": "qq>q"}, "(drop (call $promise_batch_create (i64.const 0) (i64.const 0)))")
-    assert outcome.status == "The host function promise_batch_create is not served by this runtime."
+    outcome = call({"validator_stake": "qqq"}, "(call $validator_stake (i64.const 0) (i64.const 0) (i64.const 0))")
+    assert outcome.status == "The host function validator_stake is not served by this runtime."
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Blocks, and what became of the transactions in them."""
+"""Blocks, and outcomes of what they executed."""
 
 import base64
 import json
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, sha256
-from sharekeeper_devnet.chain.transaction import SignedTransaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,7 @@ class SuccessValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuccessReceipt:
-    """The transaction became the receipt `receipt_id`."""
+    """The transaction became the receipt `receipt_id`, or what the receipt returned is the result of that one."""
 
     receipt_id: bytes
 
@@ -126,29 +125,20 @@ Status: TypeAlias = SuccessValue | SuccessReceipt | ActionFailure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOutcome:
-    """What executing a transaction or its receipt did; `gas_burnt` in gas units."""
+    """What executing a transaction or a receipt did.
+
+    Attributes:
+        gas_burnt: gas units.
+        tokens_burnt: yoctoNEAR paid for them; nothing for a refund.
+        receipt_ids: the action receipts it made, refunds included, in order; data receipts are not among them.
+    """
 
     executor_id: str
     gas_burnt: int
+    tokens_burnt: int
     logs: tuple[str, ...]
     status: Status
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inclusion:
-    """A transaction in a block, and its receipt.
-
-    Attributes:
-        height: the block that took it up.
-        receipt_height: the block that executed its receipt; None before, as is `receipt_outcome`.
-    """
-
-    transaction: SignedTransaction
-    height: int
-    outcome: ExecutionOutcome
-    receipt_id: bytes
-    receipt_height: int | None = None
-    receipt_outcome: ExecutionOutcome | None = None
+    receipt_ids: tuple[bytes, ...] = ()
 
 
 def status_view(status: Status) -> dict[str, object]:
@@ -171,14 +161,21 @@ def encode_outcome(outcome: ExecutionOutcome) -> str:
             status = ["receipt", receipt_id.hex()]
         case ActionFailure(index=index, kind=kind):
             status = ["failure", index, kind]
-    return json.dumps([outcome.executor_id, outcome.gas_burnt, outcome.logs, status])
+    receipt_ids = [each.hex() for each in outcome.receipt_ids]
+    tokens_burnt = str(outcome.tokens_burnt)
+    return json.dumps([outcome.executor_id, outcome.gas_burnt, tokens_burnt, outcome.logs, status, receipt_ids])
 
 
 def decode_outcome(text: str) -> ExecutionOutcome:
     """The outcome of its stored form."""
-    executor_id, gas_burnt, logs, status = json.loads(text)
+    executor_id, gas_burnt, tokens_burnt, logs, status, receipt_ids = json.loads(text)
     return ExecutionOutcome(
-        executor_id=executor_id, gas_burnt=gas_burnt, logs=tuple(logs), status=_decode_status(status)
+        executor_id=executor_id,
+        gas_burnt=gas_burnt,
+        tokens_burnt=int(tokens_burnt),
+        logs=tuple(logs),
+        status=_decode_status(status),
+        receipt_ids=tuple(map(bytes.fromhex, receipt_ids)),
     )
 
 

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from sharekeeper_devnet.chain.block import Inclusion, SuccessValue
+from sharekeeper_devnet.chain.block import ActionFailure
 from sharekeeper_devnet.chain.genesis import Genesis
+from sharekeeper_devnet.chain.inclusion import Inclusion
 from sharekeeper_devnet.chain.ledger import REACHED, ExecutionStatus, Ledger, Tip
 from sharekeeper_devnet.chain.primitives import hash_text
+from sharekeeper_devnet.chain.receipt import ActionReceipt, ReceiptRecord
 from sharekeeper_devnet.chain.store import Store
 from sharekeeper_devnet.chain.transaction import FunctionCall, SignedTransaction
 
@@ -115,8 +117,8 @@ class Driver:
         """
         executed = await self.ask(lambda ledger: ledger.produce_block(time.time_ns(), height))
         self._produced_at = time.monotonic()
-        for inclusion in executed:
-            _log_execution(inclusion)
+        for record in executed:
+            _log_execution(record)
         seen, self._new_block = self._new_block, asyncio.Event()
         seen.set()
 
@@ -161,19 +163,19 @@ class Driver:
                 raise NotReachedError(inclusion) from None
 
 
-def _log_execution(inclusion: Inclusion) -> None:
-    transaction, outcome = inclusion.transaction, inclusion.receipt_outcome
-    if outcome is None:
+def _log_execution(record: ReceiptRecord) -> None:
+    receipt, outcome = record.receipt, record.outcome
+    if outcome is None or receipt.is_refund or not isinstance(receipt.body, ActionReceipt):
         return
     actions = [
-        each.method_name if isinstance(each, FunctionCall) else type(each).__name__ for each in transaction.actions
+        each.method_name if isinstance(each, FunctionCall) else type(each).__name__ for each in receipt.body.actions
     ]
     logger.info(
-        "transaction %s of %s to %s (%s) %s in block %s",
-        hash_text(transaction.hash),
-        transaction.signer_id,
-        transaction.receiver_id,
+        "receipt of transaction %s, from %s to %s (%s), %s in block %s",
+        hash_text(record.tx_hash),
+        receipt.predecessor_id,
+        receipt.receiver_id,
         ", ".join(actions),
-        "succeeded" if isinstance(outcome.status, SuccessValue) else f"failed: {outcome.status}",
-        inclusion.receipt_height,
+        f"failed: {outcome.status}" if isinstance(outcome.status, ActionFailure) else "succeeded",
+        record.executed_height,
     )

@@ -19,6 +19,7 @@ from sharekeeper_devnet.runtime.public_key import InvalidPublicKeyError, PublicK
 PROTOCOL_VERSION = 85
 EPOCH_LENGTH = 43_200
 TRANSACTION_VALIDITY_PERIOD = 86_400
+YIELD_TIMEOUT_BLOCKS = 200
 GAS_LIMIT = 1_000_000_000_000_000
 NEAR = 10**24
 MAX_BALANCE = 2**128 - 1
@@ -70,6 +71,7 @@ class Genesis:
     Attributes:
         genesis_time_ns: nanoseconds since 1970.
         transaction_validity_period: blocks after the named one in which a transaction may be taken up.
+        yield_timeout_blocks: blocks after which a call that yielded runs although nothing resumed it.
 
     Raises:
         InvalidGenesisError: an account is there twice.
@@ -80,6 +82,7 @@ class Genesis:
     accounts: tuple[GenesisAccount, ...]
     genesis_height: int = 0
     transaction_validity_period: int = TRANSACTION_VALIDITY_PERIOD
+    yield_timeout_blocks: int = YIELD_TIMEOUT_BLOCKS
 
     def __post_init__(self) -> None:
         counts = Counter(account.account_id for account in self.accounts)
@@ -126,6 +129,7 @@ def _file_of(genesis: Genesis) -> dict[str, object]:
         "epoch_length": EPOCH_LENGTH,
         "gas_limit": GAS_LIMIT,
         "transaction_validity_period": genesis.transaction_validity_period,
+        "yield_timeout_length_in_blocks": genesis.yield_timeout_blocks,
         "total_supply": str(sum(account.balance for account in genesis.accounts)),
         "records": [record for account in genesis.accounts for record in _records_of(account)],
     }
@@ -176,6 +180,7 @@ def decode_genesis(text: str) -> Genesis:
             genesis_time_ns=_parse_time(_string(file["genesis_time"])),
             genesis_height=_count(file.get("genesis_height", 0)),
             transaction_validity_period=_count(file.get("transaction_validity_period", TRANSACTION_VALIDITY_PERIOD)),
+            yield_timeout_blocks=_count(file.get("yield_timeout_length_in_blocks", YIELD_TIMEOUT_BLOCKS)),
             accounts=_accounts_of(file["records"]),
         )
     except KeyError as error:

@@ -1,34 +1,30 @@
 """The chain itself: admits transactions, makes blocks, answers from any height. Belongs to one thread.
 
 What a transaction goes through, as on NEAR: block H takes it up, charges its signer and turns it into a receipt;
-the receipt runs in H when signer and receiver are one account, else in the next block. A block is final when two
-more stand on it. Nothing is ever undone, so the head is as durable as the final block.
+the receipt runs in H when signer and receiver are one account, else in the next block. Receipts that a receipt
+makes run in later blocks. A block is final when two more stand on it. Nothing is ever undone, so the head is as
+durable as the final block.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sharekeeper_devnet.chain import admission
 from sharekeeper_devnet.chain import state as chain_state
-from sharekeeper_devnet.chain.block import (
-    Block,
-    ExecutionOutcome,
-    Inclusion,
-    SuccessReceipt,
-    encode_outcome,
-    genesis_block,
-    next_block,
-)
-from sharekeeper_devnet.chain.execution import BlockContext, execute_receipt
-from sharekeeper_devnet.chain.fees import transaction_cost
+from sharekeeper_devnet.chain.block import Block, genesis_block
+from sharekeeper_devnet.chain.draft import Draft, state_root
+from sharekeeper_devnet.chain.execution import BlockContext
 from sharekeeper_devnet.chain.genesis import EPOCH_LENGTH, GAS_LIMIT, Genesis
+from sharekeeper_devnet.chain.inclusion import Inclusion
 from sharekeeper_devnet.chain.pool import Pool
 from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, sha256
+from sharekeeper_devnet.chain.queue import ReceiptQueue
+from sharekeeper_devnet.chain.receipt import ReceiptRecord
 from sharekeeper_devnet.chain.rejection import InvalidTransactionError
 from sharekeeper_devnet.chain.state import ContractStorage, Overlay
 from sharekeeper_devnet.chain.store import StateAt, StateChange, Store
 from sharekeeper_devnet.chain.transaction import SignedTransaction
+from sharekeeper_devnet.chain.view_cache import ViewCache
 from sharekeeper_devnet.runtime import CallContext, Outcome, run
 
 INITIAL_STATE = "initial_state"
@@ -86,9 +82,10 @@ class Tip:
     def status_of(self, inclusion: Inclusion) -> ExecutionStatus:
         """How far the transaction has come."""
         included_final = inclusion.height <= self.final.height
-        if inclusion.receipt_height is None:
+        executed_height = inclusion.executed_height
+        if executed_height is None:
             return ExecutionStatus.INCLUDED_FINAL if included_final else ExecutionStatus.INCLUDED
-        if inclusion.receipt_height <= self.final.height:
+        if executed_height <= self.final.height:
             return ExecutionStatus.FINAL
         return ExecutionStatus.EXECUTED if included_final else ExecutionStatus.EXECUTED_OPTIMISTIC
 
@@ -127,7 +124,8 @@ class Ledger:
                 "the data directory belongs to another genesis.json; restore that file or remove the data directory"
             )
         self.tip = _tip(store, store.head() or first)
-        self._open_receipts = store.open_receipts()
+        self._queue = ReceiptQueue(store.open_receipts())
+        self._views = ViewCache()
 
     def close(self) -> None:
         """Gives up the store."""
@@ -146,6 +144,10 @@ class Ledger:
 
     def view(self, block: Block, account_id: str, method_name: str, args: bytes) -> Outcome | None:
         """What a view call on the state after `block` does; None when the account has no contract."""
+        question = (block.hash, account_id, method_name, args)
+        return self._views.answer(question, lambda: self._view(block, account_id, method_name, args))
+
+    def _view(self, block: Block, account_id: str, method_name: str, args: bytes) -> Outcome | None:
         state = self.state_at(block)
         account = chain_state.read_account(state, account_id)
         if account is None or account.code_hash == ZERO_HASH:
@@ -172,7 +174,7 @@ class Ledger:
         Raises:
             InvalidTransactionError: it can never be taken up as things stand.
         """
-        if self._store.inclusion(transaction.hash) is not None:
+        if self._store.has_transaction(transaction.hash):
             return
         try:
             admission.check_form(transaction)
@@ -180,7 +182,8 @@ class Ledger:
             admission.charge(transaction, Overlay(self.state_at(self.tip.head)), self.tip.head.height + 1)
             self.pool.add(transaction)
         except InvalidTransactionError as error:
-            self.pool.reject(transaction, error)
+            if transaction.hash not in self.pool:  # a copy with another signature has the same hash
+                self.pool.reject(transaction, error)
             raise
 
     def progress(self, tx_hash: bytes) -> Inclusion | None:
@@ -203,8 +206,8 @@ class Ledger:
 
     # blocks
 
-    def produce_block(self, now_ns: int, height: int | None = None) -> list[Inclusion]:
-        """A new block is the head: of `height`, or the next one; returns the transactions it executed receipts of.
+    def produce_block(self, now_ns: int, height: int | None = None) -> list[ReceiptRecord]:
+        """A new block is the head: of `height`, or the next one; returns the receipts it executed.
 
         Raises:
             ValueError: `height` is not above the head's.
@@ -219,103 +222,27 @@ class Ledger:
             epoch_height=epoch_height(height),
             random_seed=sha256(b"random seed", head.hash, height.to_bytes(8, "little")),
         )
-        draft = _Draft(Overlay(self.state_at(head)), context)
-        taken = self._take_up(draft)
-        executed = self._run_receipts(draft, taken)
-        block = draft.seal(head, taken, executed)
-        inclusions = {each.transaction.hash: each for each in (*taken, *executed)}
-        self._store.append(block, draft.changes, list(inclusions.values()))
-        for inclusion in taken:
-            self.pool.remove(inclusion.transaction)
-        done = {inclusion.transaction.hash for inclusion in executed}
-        self._open_receipts = [each for each in (*self._open_receipts, *taken) if each.transaction.hash not in done]
+        draft = Draft(Overlay(self.state_at(head)), context, self._queue.copy())
+        self._take_up(draft)
+        draft.run_receipts()
+        draft.end_yields(head.height, self.genesis.yield_timeout_blocks)
+        block = draft.seal(head)
+        self._store.append(block, draft.changes, draft.taken, draft.records)
+        for each in draft.taken:
+            self.pool.remove(each.transaction)
+        self._queue = draft.queue
         self.tip = self.tip.after(block)
-        return executed
+        return draft.executed
 
-    def _take_up(self, draft: "_Draft") -> list[Inclusion]:
-        taken = []
+    def _take_up(self, draft: Draft) -> None:
         for transaction in list(self.pool.in_order()) if len(self.pool) else ():
             if draft.gas_used >= GAS_LIMIT // 2:
                 break
             try:
                 self._check_age(transaction)
-                taken.append(draft.take_up(transaction))
+                draft.take_up(transaction)
             except InvalidTransactionError as error:
                 self.pool.reject(transaction, error)
-        return taken
-
-    def _run_receipts(self, draft: "_Draft", taken: Iterable[Inclusion]) -> list[Inclusion]:
-        local = [each for each in taken if each.transaction.signer_id == each.transaction.receiver_id]
-        executed = []
-        for inclusion in (*local, *self._open_receipts):
-            if draft.gas_used >= GAS_LIMIT:
-                break
-            executed.append(draft.run_receipt(inclusion))
-        return executed
-
-
-class _Draft:
-    """A block in the making."""
-
-    def __init__(self, state: Overlay, context: BlockContext) -> None:
-        self._state = state
-        self._context = context
-        self.changes: dict[bytes, StateChange] = {}
-        self.gas_used = 0
-
-    def take_up(self, transaction: SignedTransaction) -> Inclusion:
-        """Charges the signer; the receipt is not run yet."""
-        state = Overlay(self._state)
-        cost = admission.charge(transaction, state, self._context.height)
-        self._merge(state, f"transaction_processing {transaction.hash.hex()}")
-        self.gas_used += cost.gas_burnt
-        receipt_id = sha256(b"receipt", transaction.hash)
-        outcome = ExecutionOutcome(
-            executor_id=transaction.signer_id,
-            gas_burnt=cost.gas_burnt,
-            logs=(),
-            status=SuccessReceipt(receipt_id=receipt_id),
-        )
-        return Inclusion(transaction=transaction, height=self._context.height, outcome=outcome, receipt_id=receipt_id)
-
-    def run_receipt(self, inclusion: Inclusion) -> Inclusion:
-        """Runs the receipt of a transaction that was taken up in this block or before."""
-        transaction = inclusion.transaction
-        state = Overlay(self._state)
-        cost = transaction_cost(transaction.signer_id, transaction.receiver_id, transaction.actions)
-        outcome = execute_receipt(transaction, cost, state, self._context)
-        self._merge(state, f"receipt_processing {inclusion.receipt_id.hex()}")
-        self.gas_used += outcome.gas_burnt
-        return replace(inclusion, receipt_height=self._context.height, receipt_outcome=outcome)
-
-    def _merge(self, state: Overlay, cause: str) -> None:
-        self._state.merge(state)
-        for key, value in state.changes.items():
-            self.changes[key] = StateChange(key=key, value=value, cause=cause)
-
-    def seal(self, head: Block, taken: list[Inclusion], executed: list[Inclusion]) -> Block:
-        """The finished block on `head`."""
-        outcomes = [each.outcome for each in taken]
-        outcomes += [each.receipt_outcome for each in executed if each.receipt_outcome is not None]
-        return next_block(
-            head,
-            height=self._context.height,
-            timestamp_ns=self._context.timestamp_ns,
-            state_root=state_root(head.state_root, self.changes.values()),
-            tx_root=sha256(*(each.transaction.hash for each in taken)) if taken else ZERO_HASH,
-            outcome_root=sha256(*(encode_outcome(each).encode() for each in outcomes)) if outcomes else ZERO_HASH,
-            gas_used=self.gas_used,
-        )
-
-
-def state_root(before: bytes, changes: Iterable[StateChange]) -> bytes:
-    """The digest of the state after `changes`; the same as `before` without any."""
-    parts = [
-        part
-        for change in sorted(changes, key=lambda each: each.key)
-        for part in (change.key, b"-" if change.value is None else b"+" + change.value)
-    ]
-    return sha256(before, *parts) if parts else before
 
 
 def epoch_height(height: int) -> int:
@@ -335,7 +262,7 @@ def _write_genesis(store: Store, genesis: Genesis) -> Block:
         state_root=state_root(ZERO_HASH, changes.values()),
     )
     if store.head() is None:
-        store.append(block, changes, [])
+        store.append(block, changes)
     return block
 
 

@@ -1,30 +1,31 @@
 """Small values every part of the chain speaks of: account ids, hashes, amounts."""
 
 import hashlib
-import re
 
 import base58
+
+from sharekeeper_devnet.runtime.account_id import is_account_id, is_implicit_account_id
+
+__all__ = [
+    "HASH_BYTES",
+    "MAX_HASH_CHARS",
+    "REGISTRAR_ACCOUNT",
+    "SYSTEM_ACCOUNT",
+    "ZERO_HASH",
+    "hash_text",
+    "is_account_id",
+    "is_implicit_account_id",
+    "is_sub_account_of",
+    "parse_hash",
+    "sha256",
+]
 
 HASH_BYTES = 32
 ZERO_HASH = bytes(HASH_BYTES)
 SYSTEM_ACCOUNT = "system"
 REGISTRAR_ACCOUNT = "registrar"
 
-MIN_ACCOUNT_ID_CHARS, MAX_ACCOUNT_ID_CHARS = 2, 64
-_ACCOUNT_ID = re.compile(r"(?:(?:[a-z0-9]+[-_])*[a-z0-9]+\.)*(?:[a-z0-9]+[-_])*[a-z0-9]+")
-_IMPLICIT_ACCOUNT_ID = re.compile(r"[0-9a-f]{64}")
 MAX_HASH_CHARS = 44
-
-
-def is_account_id(text: str) -> bool:
-    """Whether `text` follows NEAR's account id rules."""
-    fits = MIN_ACCOUNT_ID_CHARS <= len(text) <= MAX_ACCOUNT_ID_CHARS
-    return fits and _ACCOUNT_ID.fullmatch(text) is not None
-
-
-def is_implicit_account_id(account_id: str) -> bool:
-    """Whether the account id is the hex of an Ed25519 key, which a transfer may bring into being."""
-    return _IMPLICIT_ACCOUNT_ID.fullmatch(account_id) is not None
 
 
 def is_sub_account_of(account_id: str, parent: str) -> bool:

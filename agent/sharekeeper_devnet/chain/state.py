@@ -1,7 +1,8 @@
 """Chain state: accounts, access keys, contract code and contract data under one key space.
 
 A state is read through `StateReader` and changed through `Overlay`; overlays nest, so that a receipt that fails
-leaves nothing behind. Keys are `a:<account>`, `c:<account>`, `k:<account>:<borsh key>`, `d:<account>:<data key>`;
+leaves nothing behind. Keys are `a:<account>`, `c:<account>`, `k:<account>:<borsh key>`, `d:<account>:<data key>`,
+and for receipts that wait `r:<account>:<data id>` (data that came) and `y:<account>:<data id>` (a receipt yielded);
 account ids hold no colon, so no prefix reaches into another account.
 """
 
@@ -58,6 +59,12 @@ class Overlay:
         """Puts `value` under `key`; None removes it."""
         self._changes[key] = value
 
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that start with `prefix`, in order, with their values."""
+        found: dict[bytes, bytes | None] = dict(self._below.scan(prefix))
+        found |= {key: value for key, value in self._changes.items() if key.startswith(prefix)}
+        return ((key, value) for key, value in sorted(found.items()) if value is not None)
+
     @property
     def changes(self) -> Mapping[bytes, bytes | None]:
         """What was set, None for removed."""
@@ -91,6 +98,16 @@ def access_key_key(account_id: str, public_key: PublicKey) -> bytes:
 def data_prefix(account_id: str) -> bytes:
     """Where the contract data of the account lies."""
     return f"d:{account_id}:".encode()
+
+
+def received_key(account_id: str, data_id: bytes) -> bytes:
+    """Where data lies that came for a receipt of the account, until the receipt runs."""
+    return f"r:{account_id}:".encode() + data_id
+
+
+def yield_key(account_id: str, data_id: bytes) -> bytes:
+    """Where it is written that a receipt of the account waits to be resumed."""
+    return f"y:{account_id}:".encode() + data_id
 
 
 def encode_account(account: Account) -> bytes:
@@ -155,6 +172,33 @@ def write_account(state: Overlay, account_id: str, account: Account) -> None:
     state.set(account_key(account_id), encode_account(account))
 
 
+def remove_account(state: Overlay, account_id: str) -> None:
+    """The account is gone, with its keys, its code and its data."""
+    state.set(account_key(account_id), None)
+    state.set(code_key(account_id), None)
+    for prefix in (access_key_prefix(account_id), data_prefix(account_id)):
+        for key, _ in state.scan(prefix):
+            state.set(key, None)
+
+
+def write_received(state: Overlay, account_id: str, data_id: bytes, data: bytes | None) -> None:
+    """Data came for a receipt of the account; None says that what it waited for failed."""
+    state.set(received_key(account_id, data_id), b"\0" if data is None else b"\1" + data)
+
+
+def has_received(state: StateReader | Overlay, account_id: str, data_id: bytes) -> bool:
+    """Whether that data came and still waits to be used."""
+    return state.get(received_key(account_id, data_id)) is not None
+
+
+def take_received(state: Overlay, account_id: str, data_id: bytes) -> bytes | None:
+    """The data that came, None for a failure; it is used up by this."""
+    key = received_key(account_id, data_id)
+    value = state.get(key)
+    state.set(key, None)
+    return None if value is None or value == b"\0" else value[1:]
+
+
 def read_access_key(state: StateReader | Overlay, account_id: str, public_key: PublicKey) -> AccessKey | None:
     """The access key, or None when the account has none of that public key."""
     value = state.get(access_key_key(account_id, public_key))
@@ -177,7 +221,7 @@ def write_code(state: Overlay, account_id: str, account: Account, code: bytes) -
     )
 
 
-def access_keys(state: StateReader, account_id: str) -> Iterator[tuple[PublicKey, AccessKey]]:
+def access_keys(state: StateReader | Overlay, account_id: str) -> Iterator[tuple[PublicKey, AccessKey]]:
     """All access keys of the account."""
     prefix = access_key_prefix(account_id)
     for key, value in state.scan(prefix):
@@ -204,3 +248,14 @@ class ContractStorage:
 
     def get(self, key: bytes, /) -> bytes | None:
         return self._state.get(self._prefix + key)
+
+
+class ContractYields:
+    """The data ids under which receipts of one contract wait to be resumed."""
+
+    def __init__(self, state: StateReader | Overlay, account_id: str) -> None:
+        self._state = state
+        self._account_id = account_id
+
+    def __contains__(self, data_id: object) -> bool:
+        return isinstance(data_id, bytes) and self._state.get(yield_key(self._account_id, data_id)) is not None

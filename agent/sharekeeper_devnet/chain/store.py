@@ -1,19 +1,21 @@
 """The chain on disk: one SQLite file, one SQL transaction per block.
 
 State rows carry the height that wrote them, so the state at any height can be read and nothing written is ever
-changed. A block, its state changes and its outcomes become visible together or not at all, whatever kills the
-process. `synchronous=FULL` because a block that a client was told of must also survive a power cut.
+changed. A block, its state changes, its outcomes and the receipts it made become visible together or not at all,
+whatever kills the process. `synchronous=FULL` because a block that a client was told of must also survive a power cut.
 """
 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharekeeper_devnet.chain.block import Block, ExecutionOutcome, Inclusion, decode_outcome, encode_outcome
+from sharekeeper_devnet.chain.block import Block, decode_outcome, encode_outcome
+from sharekeeper_devnet.chain.inclusion import Inclusion, TakenUp
+from sharekeeper_devnet.chain.receipt import ReceiptRecord, decode_receipt, encode_receipt
 from sharekeeper_devnet.chain.transaction import decode_signed_transaction
 
 SCHEMA = """
@@ -27,21 +29,22 @@ CREATE TABLE IF NOT EXISTS state (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS state_by_height ON state (height, key);
 CREATE TABLE IF NOT EXISTS transactions (
-    hash BLOB PRIMARY KEY, encoded BLOB NOT NULL, height INTEGER NOT NULL, outcome TEXT NOT NULL,
-    receipt_id BLOB NOT NULL, receipt_height INTEGER, receipt_outcome TEXT
+    hash BLOB PRIMARY KEY, encoded BLOB NOT NULL, height INTEGER NOT NULL, outcome TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS transactions_by_height ON transactions (height);
-CREATE INDEX IF NOT EXISTS transactions_by_receipt_height ON transactions (receipt_height);
+CREATE TABLE IF NOT EXISTS receipts (
+    number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, encoded BLOB NOT NULL, tx_hash BLOB NOT NULL,
+    height INTEGER NOT NULL, executed_height INTEGER, outcome TEXT
+);
+CREATE INDEX IF NOT EXISTS receipts_by_transaction ON receipts (tx_hash);
+CREATE INDEX IF NOT EXISTS receipts_by_executed_height ON receipts (executed_height);
 """
 BLOCK_COLUMNS = (
     "height, hash, prev_hash, prev_height, ordinal, timestamp_ns, prev_state_root, state_root, "
     "tx_root, outcome_root, gas_used"
 )
-INCLUSION_COLUMNS = "hash, encoded, height, outcome, receipt_id, receipt_height, receipt_outcome"
-ON_EXECUTION = (
-    "ON CONFLICT (hash) DO UPDATE SET receipt_height = excluded.receipt_height,"
-    " receipt_outcome = excluded.receipt_outcome"
-)
+RECEIPT_COLUMNS = "id, encoded, tx_hash, height, executed_height, outcome"
+ON_EXECUTION = "ON CONFLICT (id) DO UPDATE SET executed_height = excluded.executed_height, outcome = excluded.outcome"
 MAX_HEIGHT = 2**63 - 1
 FILE_NAME = "chain.sqlite"
 
@@ -110,8 +113,17 @@ class Store:
         """The state after the newest block up to `height`."""
         return StateAt(self._connection, height)
 
-    def append(self, block: Block, changes: Mapping[bytes, StateChange], inclusions: list[Inclusion]) -> None:
-        """Makes `block` the head, with everything it changed, in one step."""
+    def append(
+        self,
+        block: Block,
+        changes: Mapping[bytes, StateChange],
+        taken: Sequence[TakenUp] = (),
+        receipts: Iterable[ReceiptRecord] = (),
+    ) -> None:
+        """Makes `block` the head, with everything it changed, in one step.
+
+        `taken` are the transactions it took up, `receipts` those it made or executed.
+        """
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
@@ -121,8 +133,15 @@ class Store:
                 ((change.key, block.height, change.value, change.cause) for change in changes.values()),
             )
             self._connection.executemany(
-                f"INSERT INTO transactions ({INCLUSION_COLUMNS}) VALUES ({_marks(7)}) {ON_EXECUTION}",  # noqa: S608 - constants only
-                map(_inclusion_row, inclusions),
+                "INSERT INTO transactions (hash, encoded, height, outcome) VALUES (?, ?, ?, ?)",
+                (
+                    (each.transaction.hash, each.transaction.encoded, block.height, encode_outcome(each.outcome))
+                    for each in taken
+                ),
+            )
+            self._connection.executemany(
+                f"INSERT INTO receipts ({RECEIPT_COLUMNS}) VALUES ({_marks(6)}) {ON_EXECUTION}",  # noqa: S608 - constants only
+                map(_receipt_row, receipts),
             )
             run("COMMIT")
         except BaseException:
@@ -153,6 +172,11 @@ class Store:
         row = self._connection.execute(f"SELECT {BLOCK_COLUMNS} FROM blocks {where}", arguments).fetchone()  # noqa: S608 - constants only
         return None if row is None else _block_of(row)
 
+    def has_transaction(self, tx_hash: bytes) -> bool:
+        """Whether a block has the transaction."""
+        found = self._connection.execute("SELECT 1 FROM transactions WHERE hash = ?", (tx_hash,)).fetchone()
+        return found is not None
+
     def inclusion(self, tx_hash: bytes) -> Inclusion | None:
         """The transaction of that hash, when a block has it."""
         return next(iter(self._inclusions("WHERE hash = ?", tx_hash)), None)
@@ -161,17 +185,32 @@ class Store:
         """Transactions the block of `height` took up."""
         return self._inclusions("WHERE height = ? ORDER BY rowid", height)
 
-    def receipts_in(self, height: int) -> list[Inclusion]:
-        """Transactions whose receipt the block of `height` executed."""
-        return self._inclusions("WHERE receipt_height = ? ORDER BY rowid", height)
-
-    def open_receipts(self) -> list[Inclusion]:
-        """Transactions whose receipt no block has executed, oldest first."""
-        return self._inclusions("WHERE receipt_height IS NULL ORDER BY rowid")
-
     def _inclusions(self, where: str, *arguments: int | bytes) -> list[Inclusion]:
-        rows = self._connection.execute(f"SELECT {INCLUSION_COLUMNS} FROM transactions {where}", arguments)  # noqa: S608 - constants only
-        return [_inclusion_of(row) for row in rows.fetchall()]
+        rows = self._connection.execute(f"SELECT encoded, height, outcome FROM transactions {where}", arguments)  # noqa: S608 - constants only
+        return [self._inclusion_of(*row) for row in rows.fetchall()]
+
+    def _inclusion_of(self, encoded: bytes, height: int, outcome: str) -> Inclusion:
+        transaction = decode_signed_transaction(encoded)
+        receipts = self._receipts("WHERE tx_hash = ? ORDER BY number", transaction.hash)
+        return Inclusion(
+            transaction=transaction, height=height, outcome=decode_outcome(outcome), receipts=tuple(receipts)
+        )
+
+    def receipt(self, receipt_id: bytes) -> ReceiptRecord | None:
+        """The receipt of that id."""
+        return next(iter(self._receipts("WHERE id = ?", receipt_id)), None)
+
+    def receipts_in(self, height: int) -> list[ReceiptRecord]:
+        """Receipts the block of `height` executed or delivered."""
+        return self._receipts("WHERE executed_height = ? ORDER BY number", height)
+
+    def open_receipts(self) -> list[ReceiptRecord]:
+        """Receipts that no block has executed or delivered, in the order in which they were made."""
+        return self._receipts("WHERE executed_height IS NULL ORDER BY number")
+
+    def _receipts(self, where: str, *arguments: int | bytes) -> list[ReceiptRecord]:
+        rows = self._connection.execute(f"SELECT {RECEIPT_COLUMNS} FROM receipts {where}", arguments)  # noqa: S608 - constants only
+        return [_receipt_of(row) for row in rows.fetchall()]
 
     def changes_in(self, height: int, prefix: bytes) -> list[StateChange]:
         """What the block of `height` wrote under keys that start with `prefix`."""
@@ -216,27 +255,23 @@ def _block_of(row: tuple[Any, ...]) -> Block:
     return Block(**dict(zip(BLOCK_COLUMNS.split(", "), row, strict=True)))
 
 
-def _inclusion_row(inclusion: Inclusion) -> tuple[object, ...]:
-    transaction = inclusion.transaction
+def _receipt_row(record: ReceiptRecord) -> tuple[object, ...]:
     return (
-        transaction.hash,
-        transaction.encoded,
-        inclusion.height,
-        encode_outcome(inclusion.outcome),
-        inclusion.receipt_id,
-        inclusion.receipt_height,
-        None if inclusion.receipt_outcome is None else encode_outcome(inclusion.receipt_outcome),
+        record.receipt.id,
+        encode_receipt(record.receipt),
+        record.tx_hash,
+        record.height,
+        record.executed_height,
+        None if record.outcome is None else encode_outcome(record.outcome),
     )
 
 
-def _inclusion_of(row: tuple[Any, ...]) -> Inclusion:
-    _, encoded, height, outcome, receipt_id, receipt_height, receipt_outcome = row
-    receipt: ExecutionOutcome | None = None if receipt_outcome is None else decode_outcome(receipt_outcome)
-    return Inclusion(
-        transaction=decode_signed_transaction(encoded),
+def _receipt_of(row: tuple[Any, ...]) -> ReceiptRecord:
+    _, encoded, tx_hash, height, executed_height, outcome = row
+    return ReceiptRecord(
+        receipt=decode_receipt(encoded),
+        tx_hash=tx_hash,
         height=height,
-        outcome=decode_outcome(outcome),
-        receipt_id=receipt_id,
-        receipt_height=receipt_height,
-        receipt_outcome=receipt,
+        executed_height=executed_height,
+        outcome=None if outcome is None else decode_outcome(outcome),
     )

@@ -3,97 +3,52 @@
 import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
 
 import coincurve
 
 from sharekeeper_devnet.chain.borsh import DecodeError, Reader
 from sharekeeper_devnet.chain.primitives import HASH_BYTES, is_account_id
+from sharekeeper_devnet.runtime.actions import (
+    AccessKey,
+    Action,
+    AddKey,
+    CreateAccount,
+    DeleteAccount,
+    DeleteKey,
+    DeployContract,
+    FullAccess,
+    FunctionCall,
+    FunctionCallAccess,
+    Permission,
+    Transfer,
+)
 from sharekeeper_devnet.runtime.host import ed25519_signature_holds
 from sharekeeper_devnet.runtime.public_key import KEY_BYTES, Curve, PublicKey
+
+__all__ = [
+    "AccessKey",
+    "Action",
+    "ActionKind",
+    "AddKey",
+    "CreateAccount",
+    "DeleteAccount",
+    "DeleteKey",
+    "DeployContract",
+    "FullAccess",
+    "FunctionCall",
+    "FunctionCallAccess",
+    "Permission",
+    "SignedTransaction",
+    "Transfer",
+    "decode_action",
+    "decode_public_key",
+    "decode_signed_transaction",
+]
 
 MAX_ACTIONS = 1000
 MAX_METHOD_NAMES = 2000
 SIGNATURE_BYTES = {Curve.ED25519: 64, Curve.SECP256K1: 65}
 U8, U32, U64, U128 = 1, 4, 8, 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FullAccess:
-    """A key that may sign anything."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionCallAccess:
-    """A key that may sign one call without a deposit.
-
-    Attributes:
-        allowance: yoctoNEAR it may still spend on gas; None is unlimited.
-        receiver_id: the only contract it may call.
-        method_names: the methods it may call; empty means all.
-    """
-
-    allowance: int | None
-    receiver_id: str
-    method_names: tuple[str, ...]
-
-
-Permission: TypeAlias = FullAccess | FunctionCallAccess
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessKey:
-    """What a public key may do for an account, and the last nonce it used."""
-
-    nonce: int
-    permission: Permission
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateAccount:
-    """Brings the receiver into being."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployContract:
-    """Puts `code` on the receiver."""
-
-    code: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionCall:
-    """Calls the receiver's contract; `gas` in gas units, `deposit` in yoctoNEAR."""
-
-    method_name: str
-    args: bytes
-    gas: int
-    deposit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """Moves `deposit` yoctoNEAR to the receiver."""
-
-    deposit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddKey:
-    """Adds an access key to the receiver."""
-
-    public_key: PublicKey
-    access_key: AccessKey
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteKey:
-    """Removes an access key from the receiver."""
-
-    public_key: PublicKey
-
-
-Action: TypeAlias = CreateAccount | DeployContract | FunctionCall | Transfer | AddKey | DeleteKey
 
 
 class ActionKind(IntEnum):
@@ -156,11 +111,11 @@ def decode_signed_transaction(data: bytes) -> SignedTransaction:
     """
     reader = Reader(data)
     signer_id = _account_id(reader)
-    public_key = _public_key(reader)
+    public_key = decode_public_key(reader)
     nonce = reader.unsigned(U64)
     receiver_id = _account_id(reader)
     block_hash = reader.take(HASH_BYTES)
-    actions = tuple(_action(reader) for _ in range(reader.count(MAX_ACTIONS, "actions")))
+    actions = tuple(decode_action(reader) for _ in range(reader.count(MAX_ACTIONS, "actions")))
     unsigned_end = reader.position
     signature = _signature(reader, public_key.curve)
     reader.end()
@@ -192,7 +147,12 @@ def _curve(reader: Reader) -> Curve:
     return Curve(number)
 
 
-def _public_key(reader: Reader) -> PublicKey:
+def decode_public_key(reader: Reader) -> PublicKey:
+    """The next public key.
+
+    Raises:
+        DecodeError: the bytes are none.
+    """
     curve = _curve(reader)
     return PublicKey(curve, reader.take(KEY_BYTES[curve]))
 
@@ -204,7 +164,12 @@ def _signature(reader: Reader, expected: Curve) -> bytes:
     return reader.take(SIGNATURE_BYTES[curve])
 
 
-def _action(reader: Reader) -> Action:
+def decode_action(reader: Reader) -> Action:  # noqa: PLR0911 - one per action
+    """The next action.
+
+    Raises:
+        DecodeError: the bytes are none, or it is one that the dev chain does not serve.
+    """
     number = reader.unsigned(U8)
     match number:
         case ActionKind.CREATE_ACCOUNT:
@@ -216,9 +181,11 @@ def _action(reader: Reader) -> Action:
         case ActionKind.TRANSFER:
             return Transfer(deposit=reader.unsigned(U128))
         case ActionKind.ADD_KEY:
-            return AddKey(public_key=_public_key(reader), access_key=_access_key(reader))
+            return AddKey(public_key=decode_public_key(reader), access_key=_access_key(reader))
         case ActionKind.DELETE_KEY:
-            return DeleteKey(public_key=_public_key(reader))
+            return DeleteKey(public_key=decode_public_key(reader))
+        case ActionKind.DELETE_ACCOUNT:
+            return DeleteAccount(beneficiary_id=_account_id(reader))
     if number in set(ActionKind):
         raise DecodeError(f"the dev chain does not serve the action {ActionKind(number).name}")
     raise DecodeError(f"unknown action {number}")

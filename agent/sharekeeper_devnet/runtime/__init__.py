@@ -21,12 +21,14 @@ Nothing else is read or written, so contract tests need no node::
         outcome.apply_to(storage)   # the caller decides when writes become storage
     print(outcome.return_value, outcome.logs, outcome.gas_burnt, outcome.panic)
 
-A view is the same call with `is_view=True` in its context. Promises are not part of this runtime: a contract
-that calls `promise_*`, or any other host function not served here, traps with the name of that function.
+A view is the same call with `is_view=True` in its context. Promises come out as values too: `outcome.receipts` is
+what the contract asked for, and whoever calls decides what becomes of it. A contract that calls a host function
+not served here traps with the name of that function.
 """
 
 from sharekeeper_devnet.runtime.faults import CallFailure, FailureKind
 from sharekeeper_devnet.runtime.gas import MAX_GAS, TERA
+from sharekeeper_devnet.runtime.promises import DataReceiver, NewReceipt, Resumption
 from sharekeeper_devnet.runtime.public_key import InvalidPublicKeyError, PublicKey
 from sharekeeper_devnet.runtime.values import CallContext, Outcome, Storage
 from sharekeeper_devnet.runtime.vm import CodeRefusedError, check_code, run, use_disk_cache
@@ -37,10 +39,13 @@ __all__ = [
     "CallContext",
     "CallFailure",
     "CodeRefusedError",
+    "DataReceiver",
     "FailureKind",
     "InvalidPublicKeyError",
+    "NewReceipt",
     "Outcome",
     "PublicKey",
+    "Resumption",
     "Storage",
     "check_code",
     "run",

@@ -88,6 +88,23 @@ def over_limit(name: str, what: str, length: int, limit: int) -> HostFaultError:
     )
 
 
+def over_count(name: str, what: str, count: int, limit: int) -> HostFaultError:
+    """There are `count` of `what` and may be `limit`."""
+    return HostFaultError(
+        name, f"The number of {what} {count} exceeds the limit {limit}", fields=f"number: {count}, limit: {limit}"
+    )
+
+
+def invalid_index(name: str, sentence: str, field: str, index: int) -> HostFaultError:
+    """The contract named something by an `index` it does not have."""
+    return HostFaultError(name, sentence, fields=f"{field}: {index}")
+
+
+def balance_exceeded() -> HostFaultError:
+    """The contract gave away more than its account holds."""
+    return HostFaultError("BalanceExceeded", "Exceeded the account balance.")
+
+
 def bad_text(encoding: str) -> HostFaultError:
     """A string of the contract is not valid `encoding` (`UTF8` or `UTF16`)."""
     return HostFaultError(f"Bad{encoding}", f"String encoding is bad {encoding} sequence.")

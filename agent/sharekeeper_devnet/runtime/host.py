@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from sharekeeper_devnet.runtime import faults, gas
+from sharekeeper_devnet.runtime import faults, fees, gas
+from sharekeeper_devnet.runtime.promises import PromiseBook
 from sharekeeper_devnet.runtime.public_key import PublicKey
 from sharekeeper_devnet.runtime.values import CallContext, Storage
 
@@ -46,10 +47,13 @@ class Meter(Protocol):
     """Counts gas down."""
 
     def charge(self, amount: int) -> None:
-        """Raises HostFaultError when less than `amount` is left."""
+        """Burns `amount`; raises HostFaultError when less is left."""
+
+    def reserve(self, amount: int) -> None:
+        """Sets `amount` aside for receipts; raises HostFaultError when less is left."""
 
     def used(self) -> int:
-        """Gas burnt so far."""
+        """Gas burnt and set aside so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,16 @@ def env(params: str, results: str = "") -> Callable[[Function], Function]:
 
 
 class Host:
-    """One call's view of the world: registers, context, storage overlay, logs, return value."""
+    """One call's view of the world: registers, context, storage overlay, logs, promises, return value."""
 
-    def __init__(self, context: CallContext, storage: Storage, memory: Memory, meter: Meter) -> None:
+    def __init__(
+        self, context: CallContext, storage: Storage, memory: Memory, meter: Meter, promises: PromiseBook
+    ) -> None:
         self.context = context
         self.memory = memory
         self.meter = meter
+        self.promises = promises
+        self.balance = context.account_balance
         self.logs: list[str] = []
         self.return_value = b""
         self.writes: dict[bytes, bytes | None] = {}
@@ -97,7 +105,8 @@ class Host:
         if start + length > self.memory.size():
             raise faults.memory_access_violation()
 
-    def _read(self, length: int, pointer: int) -> bytes:
+    def read(self, length: int, pointer: int) -> bytes:
+        """The bytes at `pointer`, or of the register `pointer` when the length is `NO_LENGTH`."""
         if length == NO_LENGTH:
             return self._from_register(pointer)
         self.meter.charge(gas.READ_MEMORY_BASE + gas.READ_MEMORY_BYTE * length)
@@ -116,7 +125,8 @@ class Host:
         self.meter.charge(gas.READ_REGISTER_BASE + gas.READ_REGISTER_BYTE * len(data))
         return data
 
-    def _to_register(self, register_id: int, data: bytes) -> None:
+    def to_register(self, register_id: int, data: bytes) -> None:
+        """The register holds `data`."""
         self.meter.charge(gas.WRITE_REGISTER_BASE + gas.WRITE_REGISTER_BYTE * len(data))
         too_many = register_id not in self._registers and len(self._registers) >= MAX_REGISTERS
         if too_many or len(data) > MAX_REGISTER_BYTES:
@@ -134,36 +144,37 @@ class Host:
 
     @env("i64 i64 i64")
     def write_register(self, register_id: int, length: int, pointer: int) -> None:
-        self._to_register(register_id, self._read(length, pointer))
+        self.to_register(register_id, self.read(length, pointer))
 
     # context
 
-    def _refuse_in_view(self, method_name: str) -> None:
+    def refuse_in_view(self, method_name: str) -> None:
+        """Returns when the call is no view."""
         if self.context.is_view:
             raise faults.prohibited_in_view(method_name)
 
     @env("i64")
     def current_account_id(self, register_id: int) -> None:
-        self._to_register(register_id, self.context.current_account_id.encode())
+        self.to_register(register_id, self.context.current_account_id.encode())
 
     @env("i64")
     def signer_account_id(self, register_id: int) -> None:
-        self._refuse_in_view("signer_account_id")
-        self._to_register(register_id, self.context.signer_account_id.encode())
+        self.refuse_in_view("signer_account_id")
+        self.to_register(register_id, self.context.signer_account_id.encode())
 
     @env("i64")
     def signer_account_pk(self, register_id: int) -> None:
-        self._refuse_in_view("signer_account_pk")
-        self._to_register(register_id, PublicKey.from_text(self.context.signer_public_key).borsh)
+        self.refuse_in_view("signer_account_pk")
+        self.to_register(register_id, PublicKey.from_text(self.context.signer_public_key).borsh)
 
     @env("i64")
     def predecessor_account_id(self, register_id: int) -> None:
-        self._refuse_in_view("predecessor_account_id")
-        self._to_register(register_id, self.context.predecessor_account_id.encode())
+        self.refuse_in_view("predecessor_account_id")
+        self.to_register(register_id, self.context.predecessor_account_id.encode())
 
     @env("i64")
     def input(self, register_id: int) -> None:
-        self._to_register(register_id, self.context.input)
+        self.to_register(register_id, self.context.input)
 
     @env("", "i64")
     def block_index(self) -> int:
@@ -186,7 +197,13 @@ class Host:
 
     @env("i64")
     def account_balance(self, pointer: int) -> None:
-        self._write_balance(pointer, self.context.account_balance)
+        self._write_balance(pointer, self.balance)
+
+    def spend(self, amount: int) -> None:
+        """`amount` yoctoNEAR leaves the account with a receipt."""
+        if amount > self.balance:
+            raise faults.balance_exceeded()
+        self.balance -= amount
 
     @env("i64")
     def account_locked_balance(self, pointer: int) -> None:
@@ -194,30 +211,30 @@ class Host:
 
     @env("i64")
     def attached_deposit(self, pointer: int) -> None:
-        self._refuse_in_view("attached_deposit")
+        self.refuse_in_view("attached_deposit")
         self._write_balance(pointer, self.context.attached_deposit)
 
     @env("", "i64")
     def prepaid_gas(self) -> int:
-        self._refuse_in_view("prepaid_gas")
+        self.refuse_in_view("prepaid_gas")
         return self.context.prepaid_gas
 
     @env("", "i64")
     def used_gas(self) -> int:
-        self._refuse_in_view("used_gas")
+        self.refuse_in_view("used_gas")
         return self.meter.used()
 
     # cryptography
 
     @env("i64")
     def random_seed(self, register_id: int) -> None:
-        self._to_register(register_id, self.context.random_seed)
+        self.to_register(register_id, self.context.random_seed)
 
     @env("i64 i64 i64")
     def sha256(self, length: int, pointer: int, register_id: int) -> None:
-        data = self._read(length, pointer)
+        data = self.read(length, pointer)
         self.meter.charge(gas.SHA256_BASE + gas.SHA256_BYTE * len(data))
-        self._to_register(register_id, hashlib.sha256(data).digest())
+        self.to_register(register_id, hashlib.sha256(data).digest())
 
     @env("i64 i64 i64 i64 i64 i64", "i64")
     def ed25519_verify(  # noqa: PLR0917 - the signature NEAR gives it
@@ -230,12 +247,12 @@ class Host:
         key_pointer: int,
     ) -> int:
         self.meter.charge(gas.ED25519_BASE)
-        signature = self._read(signature_length, signature_pointer)
+        signature = self.read(signature_length, signature_pointer)
         if len(signature) != ED25519_SIGNATURE_BYTES:
             raise faults.invalid_argument("Ed25519VerifyInvalidInput", "invalid signature length")
-        message = self._read(message_length, message_pointer)
+        message = self.read(message_length, message_pointer)
         self.meter.charge(gas.ED25519_BYTE * len(message))
-        key = self._read(key_length, key_pointer)
+        key = self.read(key_length, key_pointer)
         if len(key) != ED25519_KEY_BYTES:
             raise faults.invalid_argument("Ed25519VerifyInvalidInput", "invalid public key length")
         return int(ed25519_signature_holds(key, signature, message))
@@ -244,10 +261,18 @@ class Host:
 
     @env("i64 i64")
     def value_return(self, length: int, pointer: int) -> None:
-        value = self._read(length, pointer)
+        value = self.read(length, pointer)
         if len(value) > MAX_RETURN_BYTES:
             raise faults.over_limit("ReturnedValueLengthExceeded", "a returned value", len(value), MAX_RETURN_BYTES)
+        self._pay_for_output(len(value))
         self.return_value = value
+        self.promises.returned = None
+
+    def _pay_for_output(self, size: int) -> None:
+        """Burns what it costs to bring a result of `size` bytes to whoever waits for it."""
+        for receiver_id in self.context.output_receiver_ids:
+            sir = receiver_id == self.context.current_account_id
+            self.meter.charge((fees.DATA_RECEIPT_BYTE.send(sir=sir) + fees.DATA_RECEIPT_BYTE.execution) * size)
 
     def _log(self, text: str, size: int) -> None:
         self.meter.charge(gas.LOG_BASE + gas.LOG_BYTE * size)
@@ -274,13 +299,17 @@ class Host:
         if length == NO_LENGTH:
             data = self._zero_terminated(pointer, 2 if encoding == "utf-16-le" else 1)
         else:
-            data = self._read(length, pointer)
+            data = self.read(length, pointer)
         base, per_byte = (gas.UTF8_BASE, gas.UTF8_BYTE) if encoding == "utf-8" else (gas.UTF16_BASE, gas.UTF16_BYTE)
         self.meter.charge(base + per_byte * len(data))
         try:
             return data.decode(encoding), len(data)
         except UnicodeDecodeError:
             raise faults.bad_text("UTF8" if encoding == "utf-8" else "UTF16") from None
+
+    def text(self, length: int, pointer: int) -> str:
+        """The UTF-8 string at `pointer`."""
+        return self._text(length, pointer, "utf-8")[0]
 
     @env("i64 i64")
     def log_utf8(self, length: int, pointer: int) -> None:
@@ -296,7 +325,7 @@ class Host:
 
     @env("i64 i64")
     def panic_utf8(self, length: int, pointer: int) -> None:
-        raise faults.guest_panic(self._text(length, pointer, "utf-8")[0])
+        raise faults.guest_panic(self.text(length, pointer))
 
     @env("i32 i32 i32 i32")
     def abort(self, message_pointer: int, file_pointer: int, line: int, column: int) -> None:
@@ -307,7 +336,7 @@ class Host:
         """An AssemblyScript string: its length in bytes stands in the 4 bytes before it."""
         if pointer < 4:  # noqa: PLR2004 - the width of that length
             raise faults.bad_text("UTF16")
-        length = int.from_bytes(self._read(4, pointer - 4), "little")
+        length = int.from_bytes(self.read(4, pointer - 4), "little")
         return self._text(length, pointer, "utf-16-le")[0]
 
     # storage
@@ -316,7 +345,7 @@ class Host:
         return self.writes[key] if key in self.writes else self._storage.get(key)
 
     def _read_key(self, length: int, pointer: int) -> bytes:
-        key = self._read(length, pointer)
+        key = self.read(length, pointer)
         if len(key) > MAX_KEY_BYTES:
             raise faults.over_limit("KeyLengthExceeded", "a storage key", len(key), MAX_KEY_BYTES)
         return key
@@ -325,10 +354,10 @@ class Host:
     def storage_write(
         self, key_length: int, key_pointer: int, value_length: int, value_pointer: int, register_id: int
     ) -> int:
-        self._refuse_in_view("storage_write")
+        self.refuse_in_view("storage_write")
         self.meter.charge(gas.STORAGE_WRITE_BASE)
         key = self._read_key(key_length, key_pointer)
-        value = self._read(value_length, value_pointer)
+        value = self.read(value_length, value_pointer)
         if len(value) > MAX_VALUE_BYTES:
             raise faults.over_limit("ValueLengthExceeded", "a storage value", len(value), MAX_VALUE_BYTES)
         self.meter.charge(gas.STORAGE_WRITE_KEY_BYTE * len(key) + gas.STORAGE_WRITE_VALUE_BYTE * len(value))
@@ -339,7 +368,7 @@ class Host:
             return 0
         self.storage_usage_change += len(value) - len(evicted)
         self.meter.charge(gas.STORAGE_WRITE_EVICTED_BYTE * len(evicted))
-        self._to_register(register_id, evicted)
+        self.to_register(register_id, evicted)
         return 1
 
     @env("i64 i64 i64", "i64")
@@ -351,12 +380,12 @@ class Host:
         if value is None:
             return 0
         self.meter.charge(gas.STORAGE_READ_VALUE_BYTE * len(value))
-        self._to_register(register_id, value)
+        self.to_register(register_id, value)
         return 1
 
     @env("i64 i64 i64", "i64")
     def storage_remove(self, key_length: int, key_pointer: int, register_id: int) -> int:
-        self._refuse_in_view("storage_remove")
+        self.refuse_in_view("storage_remove")
         self.meter.charge(gas.STORAGE_REMOVE_BASE)
         key = self._read_key(key_length, key_pointer)
         self.meter.charge(gas.STORAGE_REMOVE_KEY_BYTE * len(key))
@@ -366,7 +395,7 @@ class Host:
         self.writes[key] = None
         self.storage_usage_change -= len(key) + len(value) + RECORD_OVERHEAD_BYTES
         self.meter.charge(gas.STORAGE_REMOVE_VALUE_BYTE * len(value))
-        self._to_register(register_id, value)
+        self.to_register(register_id, value)
         return 1
 
     @env("i64 i64", "i64")

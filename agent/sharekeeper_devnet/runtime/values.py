@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sharekeeper_devnet.runtime.faults import CallFailure
 from sharekeeper_devnet.runtime.gas import MAX_GAS
+from sharekeeper_devnet.runtime.promises import NewReceipt, Resumption
 
 
 class Storage(Protocol):
@@ -31,7 +32,10 @@ class CallContext:
         account_balance: yoctoNEAR, the attached deposit included.
         storage_usage: bytes the account occupies before the call.
         random_seed: 32 bytes, the same for all calls of one block.
-        is_view: true refuses writes and questions about signer, predecessor, deposit and gas.
+        promise_results: what the call waited for, in order; None stands for a failure.
+        output_receiver_ids: who waits for its result.
+        action_id: 32 bytes no other call has; ids of data derive from it.
+        is_view: true refuses writes, promises and questions about signer, predecessor, deposit and gas.
     """
 
     current_account_id: str
@@ -47,6 +51,9 @@ class CallContext:
     account_balance: int = 0
     storage_usage: int = 0
     random_seed: bytes = bytes(32)
+    promise_results: tuple[bytes | None, ...] = ()
+    output_receiver_ids: tuple[str, ...] = ()
+    action_id: bytes = bytes(32)
     is_view: bool = False
 
 
@@ -59,8 +66,13 @@ class Outcome:
         return_value: bytes given to `value_return`; empty when it gave none or failed.
         logs: in order; kept when the call failed.
         gas_burnt: gas units, at most the prepaid gas.
+        gas_reserved: gas units set aside for the receipts it made.
         storage_writes: new values, None for removed keys; empty when the call failed.
         storage_usage_change: bytes the account's storage grew by, negative when it shrank.
+        spent: yoctoNEAR that leave the account with the receipts.
+        receipts: what it made by promises, in order; empty when the call failed.
+        resumptions: data for receipts that yielded.
+        returned: the index in `receipts` whose result is that of the call; None when `return_value` is.
     """
 
     failure: CallFailure | None
@@ -69,6 +81,11 @@ class Outcome:
     gas_burnt: int
     storage_writes: Mapping[bytes, bytes | None] = field(default_factory=dict)
     storage_usage_change: int = 0
+    gas_reserved: int = 0
+    spent: int = 0
+    receipts: tuple[NewReceipt, ...] = ()
+    resumptions: tuple[Resumption, ...] = ()
+    returned: int | None = None
 
     @property
     def status(self) -> str:

@@ -10,22 +10,23 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
-from sharekeeper_devnet.runtime import faults, gas
+from sharekeeper_devnet.runtime import faults, gas, promise_functions
 from sharekeeper_devnet.runtime.faults import CallFailure, HostFaultError
 from sharekeeper_devnet.runtime.host import HOST_FUNCTIONS, Host, HostFunction
+from sharekeeper_devnet.runtime.promises import PromiseBook
 from sharekeeper_devnet.runtime.values import CallContext, Outcome, Storage
 
 PAGE_BYTES = 65_536
 MAX_MEMORY_PAGES = 2_048
 MAX_TABLE_ELEMENTS = 10_000
-MAX_CODE_BYTES = 4 * 2**20
+MAX_CODE_BYTES = promise_functions.MAX_CODE_BYTES
 MAX_CACHED_MODULES = 32
 U64_MASK = 2**64 - 1
 WIDTH = {"i32": 32, "i64": 64}
@@ -226,10 +227,20 @@ class _FuelMeter:
         self._by_prepaid = prepaid_gas <= gas.MAX_GAS
         self._limit = min(prepaid_gas, gas.MAX_GAS)
         self._fuel = self._limit // gas.WASM_OP
+        self._reserved_units = 0
+        self.reserved = 0
         store.set_fuel(self._fuel)
 
     def charge(self, amount: int) -> None:
+        self._take(-(-amount // gas.WASM_OP))
+
+    def reserve(self, amount: int) -> None:
         units = -(-amount // gas.WASM_OP)
+        self._take(units)
+        self._reserved_units += units
+        self.reserved += amount
+
+    def _take(self, units: int) -> None:
         left = self._store.get_fuel()
         if units > left:
             self._store.set_fuel(0)
@@ -239,6 +250,11 @@ class _FuelMeter:
     def used(self) -> int:
         left = self._store.get_fuel()
         return (self._fuel - left) * gas.WASM_OP if left else self._limit
+
+    def burnt(self) -> int:
+        """Gas that is gone: what was used and not set aside."""
+        left = self._store.get_fuel()
+        return (self._fuel - left - self._reserved_units) * gas.WASM_OP if left else self._limit - self.reserved
 
     def exceeded(self) -> HostFaultError:
         return faults.gas_exceeded(by_prepaid=self._by_prepaid)
@@ -286,10 +302,13 @@ def check_code(code: bytes) -> None:
         _MACHINE.contract(code)
 
 
-def run(code: bytes, method: str, context: CallContext, storage: Storage) -> Outcome:
+def run(
+    code: bytes, method: str, context: CallContext, storage: Storage, yielded: Container[bytes] = frozenset()
+) -> Outcome:
     """Calls `method` of the contract `code`; every fault of the contract is in the outcome, none is raised.
 
-    `storage` is only read. The writes are in the outcome, and empty when the call failed.
+    `storage` is only read. Writes and receipts are in the outcome, and empty when the call failed. `yielded` holds
+    the data ids under which calls of this contract wait to be resumed.
     """
     if not method:
         return Outcome(failure=faults.method_failure("MethodEmptyName"), gas_burnt=0)
@@ -298,10 +317,12 @@ def run(code: bytes, method: str, context: CallContext, storage: Storage) -> Out
             contract = _MACHINE.contract(code)
         except CodeRefusedError as error:
             return Outcome(failure=error.failure, gas_burnt=0)
-        return _run(contract, method, context, storage)
+        return _run(contract, method, context, storage, yielded)
 
 
-def _run(contract: _Contract, method: str, context: CallContext, storage: Storage) -> Outcome:
+def _run(
+    contract: _Contract, method: str, context: CallContext, storage: Storage, yielded: Container[bytes]
+) -> Outcome:
     callable_method = contract.methods.get(method)
     if callable_method is None:
         return Outcome(failure=faults.method_failure("MethodNotFound"), gas_burnt=0)
@@ -311,15 +332,22 @@ def _run(contract: _Contract, method: str, context: CallContext, storage: Storag
     store.set_limits(memory_size=MAX_MEMORY_PAGES * PAGE_BYTES, table_elements=MAX_TABLE_ELEMENTS)
     meter = _FuelMeter(store, context.prepaid_gas)
     memory = _WasmMemory(store)
-    host = Host(context, storage, memory, meter)
+    host = Host(context, storage, memory, meter, PromiseBook(context.action_id, yielded))
     failure = _execute(contract, method, store, host, memory)
+    burnt = meter.burnt()
     if failure is not None:
-        return Outcome(failure=failure, gas_burnt=meter.used(), logs=tuple(host.logs))
+        return Outcome(failure=failure, gas_burnt=burnt, logs=tuple(host.logs))
+    shared = host.promises.share_out(context.prepaid_gas - burnt - meter.reserved)
     return Outcome(
         failure=None,
         return_value=host.return_value,
         logs=tuple(host.logs),
-        gas_burnt=meter.used(),
+        gas_burnt=burnt,
+        gas_reserved=meter.reserved + shared,
+        spent=context.account_balance - host.balance,
+        receipts=host.promises.finished(),
+        resumptions=tuple(host.promises.resumptions),
+        returned=host.promises.returned,
         storage_writes=host.writes,
         storage_usage_change=host.storage_usage_change,
     )

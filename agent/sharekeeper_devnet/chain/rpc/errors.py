@@ -153,7 +153,7 @@ def unknown_access_key(public_key: PublicKey, block: Block) -> QueryError:
 
 def nothing_to_call(account_id: str, block: Block) -> QueryError:
     """A view call to an account without a contract."""
-    missing = f'CompilationError(CodeDoesNotExist {{ account_id: AccountId("{account_id}") }})'
+    missing = f'CompilationError(CodeDoesNotExist {{ account_id: "{account_id}" }})'
     sentence = f"wasm execution failed with error: {missing}"
     return QueryError(no_contract_code(account_id, block), {"error": sentence, "logs": [], **_at(block)})
 
@@ -179,6 +179,12 @@ def unknown_transaction(tx_hash: str) -> RpcError:
     """No block has the transaction and it does not wait for one."""
     info = {"requested_transaction_hash": tx_hash}
     return _handler_error("UNKNOWN_TRANSACTION", info, f"Transaction {tx_hash} doesn't exist")
+
+
+def unknown_receipt(receipt_id: str) -> RpcError:
+    """Nothing the chain did made a receipt of that id."""
+    data = f"Receipt with id {receipt_id} has never been observed on this node"
+    return _handler_error("UNKNOWN_RECEIPT", {"receipt_id": receipt_id}, data)
 
 
 def invalid_transaction(error: InvalidTransactionError) -> RpcError:

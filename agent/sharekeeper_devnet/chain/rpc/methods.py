@@ -6,9 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TypeAlias
 
 from sharekeeper_devnet.chain import fees
-from sharekeeper_devnet.chain.block import Block, Inclusion
+from sharekeeper_devnet.chain.block import Block
 from sharekeeper_devnet.chain.driver import Driver, NotReachedError
 from sharekeeper_devnet.chain.genesis import EPOCH_LENGTH, PROTOCOL_VERSION, time_text
+from sharekeeper_devnet.chain.inclusion import Inclusion
 from sharekeeper_devnet.chain.ledger import ExecutionStatus, Ledger, UnknownTransactionError, epoch_height
 from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, parse_hash
 from sharekeeper_devnet.chain.rejection import InvalidTransactionError
@@ -51,6 +52,7 @@ class Methods:
             "tx": self._tx,
             "tx_status": self._tx_with_receipts,
             "EXPERIMENTAL_tx_status": self._tx_with_receipts,
+            "EXPERIMENTAL_receipt": self._receipt,
             "EXPERIMENTAL_protocol_config": self._protocol_config,
             "next_light_client_block": self._next_light_client_block,
             "changes": self._asked(changes.changes),
@@ -260,17 +262,22 @@ class Methods:
         if until in STATUS_ONLY:
             return {"final_execution_status": self._driver.tip.status_of(inclusion).value}
         outcome = await self._outcome(inclusion)
-        return {**outcome, "receipts": [views.receipt_view(inclusion)]} if with_receipts else outcome
+        receipts = [views.receipt_view(each.receipt) for each in inclusion.receipts if each.receipt.is_action]
+        return {**outcome, "receipts": receipts} if with_receipts else outcome
 
     async def _outcome(self, inclusion: Inclusion) -> View:
         def ask(ledger: Ledger) -> View:
-            block = find_block(ledger, ByHeight(inclusion.height))
-            status, receipt_hash = ledger.tip.status_of(inclusion), None
-            if inclusion.receipt_height is not None:
-                receipt_hash = find_block(ledger, ByHeight(inclusion.receipt_height)).hash
-            return views.final_outcome_view(inclusion, status, block.hash, receipt_hash)
+            status = ledger.tip.status_of(inclusion)
+            return views.final_outcome_view(inclusion, status, lambda height: find_block(ledger, ByHeight(height)).hash)
 
         return await self._driver.ask(ask)
+
+    async def _receipt(self, params: Params) -> View:
+        receipt_id = params.hash("receipt_id")
+        found = await self._driver.ask(lambda ledger: ledger.store.receipt(receipt_id))
+        if found is None:
+            raise errors.unknown_receipt(hash_text(receipt_id))
+        return views.receipt_view(found.receipt)
 
     async def _protocol_config(self, params: Params) -> View:
         reference = params.block_reference()

@@ -1,19 +1,21 @@
 """Chain values as neard's JSON shows them."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sharekeeper_devnet.chain import fees
 from sharekeeper_devnet.chain import state as chain_state
-from sharekeeper_devnet.chain.block import Block, ExecutionOutcome, Inclusion, status_view
+from sharekeeper_devnet.chain.block import Block, ExecutionOutcome, status_view
 from sharekeeper_devnet.chain.genesis import (
     GAS_LIMIT,
     PROTOCOL_VERSION,
     permission_view,
 )
+from sharekeeper_devnet.chain.inclusion import Inclusion
 from sharekeeper_devnet.chain.ledger import ExecutionStatus, epoch_height
 from sharekeeper_devnet.chain.primitives import ZERO_HASH, hash_text, sha256
+from sharekeeper_devnet.chain.receipt import ActionReceipt, DataReceipt, Receipt, ReceiptRecord
 from sharekeeper_devnet.chain.state import Account
 from sharekeeper_devnet.chain.store import StateChange
 from sharekeeper_devnet.chain.transaction import (
@@ -21,6 +23,7 @@ from sharekeeper_devnet.chain.transaction import (
     Action,
     AddKey,
     CreateAccount,
+    DeleteAccount,
     DeleteKey,
     DeployContract,
     FunctionCall,
@@ -158,13 +161,13 @@ def chunk_header_view(block: Block) -> View:
     }
 
 
-def chunk_view(block: Block, taken: Sequence[Inclusion], executed: Sequence[Inclusion], author: str) -> View:
-    """The block's only chunk: transactions it took up, receipts it executed."""
+def chunk_view(block: Block, taken: Sequence[Inclusion], executed: Sequence[ReceiptRecord], author: str) -> View:
+    """The block's only chunk: transactions it took up, receipts it executed or delivered."""
     return {
         "author": author,
         "header": chunk_header_view(block),
         "transactions": [transaction_view(each.transaction) for each in taken],
-        "receipts": [receipt_view(each) for each in executed],
+        "receipts": [receipt_view(each.receipt) for each in executed],
     }
 
 
@@ -184,7 +187,7 @@ def access_key_view(key: AccessKey) -> View:
     return {"nonce": key.nonce, "permission": permission_view(key.permission)}
 
 
-def action_view(action: Action) -> object:
+def action_view(action: Action) -> object:  # noqa: PLR0911 - one per action
     """An action."""
     match action:
         case CreateAccount():
@@ -200,6 +203,8 @@ def action_view(action: Action) -> object:
             return {"AddKey": {"public_key": str(public_key), "access_key": access_key_view(key)}}
         case DeleteKey(public_key=public_key):
             return {"DeleteKey": {"public_key": str(public_key)}}
+        case DeleteAccount(beneficiary_id=beneficiary_id):
+            return {"DeleteAccount": {"beneficiary_id": beneficiary_id}}
 
 
 def transaction_view(transaction: SignedTransaction) -> View:
@@ -217,35 +222,45 @@ def transaction_view(transaction: SignedTransaction) -> View:
     }
 
 
-def receipt_view(inclusion: Inclusion) -> View:
-    """The receipt a transaction became."""
-    transaction = inclusion.transaction
-    action = {
-        "signer_id": transaction.signer_id,
-        "signer_public_key": str(transaction.public_key),
-        "gas_price": str(fees.GAS_PRICE),
-        "output_data_receivers": [],
-        "input_data_ids": [],
-        "actions": [action_view(each) for each in transaction.actions],
-        "is_promise_yield": False,
+def receipt_view(receipt: Receipt) -> View:
+    """A receipt: actions for an account, or data for one that waits."""
+    match receipt.body:
+        case ActionReceipt() as body:
+            content: View = {"Action": _action_receipt_view(body)}
+        case DataReceipt(data_id=data_id, data=data, is_promise_resume=resumes):
+            encoded = None if data is None else base64_text(data)
+            content = {"Data": {"data_id": hash_text(data_id), "data": encoded, "is_promise_resume": resumes}}
+    return {
+        "predecessor_id": receipt.predecessor_id,
+        "receiver_id": receipt.receiver_id,
+        "receipt_id": hash_text(receipt.id),
+        "priority": 0,
+        "receipt": content,
+    }
+
+
+def _action_receipt_view(body: ActionReceipt) -> View:
+    return {
+        "signer_id": body.signer_id,
+        "signer_public_key": str(body.signer_public_key),
+        "gas_price": str(body.gas_price),
+        "output_data_receivers": [
+            {"data_id": hash_text(each.data_id), "receiver_id": each.receiver_id} for each in body.output_data_receivers
+        ],
+        "input_data_ids": [hash_text(each) for each in body.input_data_ids],
+        "actions": [action_view(each) for each in body.actions],
+        "is_promise_yield": body.is_promise_yield,
         "refund_to": None,
     }
-    return {
-        "predecessor_id": transaction.signer_id,
-        "receiver_id": transaction.receiver_id,
-        "receipt_id": hash_text(inclusion.receipt_id),
-        "priority": 0,
-        "receipt": {"Action": action},
-    }
 
 
-def outcome_view(outcome: ExecutionOutcome, digest: bytes, block_hash: bytes, receipt_ids: Sequence[bytes]) -> View:
+def outcome_view(outcome: ExecutionOutcome, digest: bytes, block_hash: bytes) -> View:
     """What executing the transaction or receipt `digest` in the block of `block_hash` did."""
     body = {
         "logs": list(outcome.logs),
-        "receipt_ids": [hash_text(each) for each in receipt_ids],
+        "receipt_ids": [hash_text(each) for each in outcome.receipt_ids],
         "gas_burnt": outcome.gas_burnt,
-        "tokens_burnt": str(outcome.gas_burnt * fees.GAS_PRICE),
+        "tokens_burnt": str(outcome.tokens_burnt),
         "executor_id": outcome.executor_id,
         "status": status_view(outcome.status),
         "metadata": {"version": 3, "gas_profile": None},
@@ -253,20 +268,19 @@ def outcome_view(outcome: ExecutionOutcome, digest: bytes, block_hash: bytes, re
     return {"proof": [], "block_hash": hash_text(block_hash), "id": hash_text(digest), "outcome": body}
 
 
-def final_outcome_view(
-    inclusion: Inclusion, status: ExecutionStatus, block_hash: bytes, receipt_block_hash: bytes | None
-) -> View:
-    """A transaction with all that came of it."""
-    transaction, receipt = inclusion.transaction, inclusion.receipt_outcome
-    executed = receipt is not None and receipt_block_hash is not None
-    outcomes = []
-    if receipt is not None and receipt_block_hash is not None:
-        outcomes = [outcome_view(receipt, inclusion.receipt_id, receipt_block_hash, ())]
+def final_outcome_view(inclusion: Inclusion, status: ExecutionStatus, hash_of: Callable[[int], bytes]) -> View:
+    """A transaction with all that came of it; `hash_of` gives the hash of the block of a height."""
+    transaction, result = inclusion.transaction, inclusion.result()
+    outcomes = [
+        outcome_view(each.outcome, each.receipt.id, hash_of(each.executed_height))
+        for each in inclusion.executed()
+        if each.outcome is not None and each.executed_height is not None
+    ]
     return {
         "final_execution_status": status.value,
-        "status": status_view(receipt.status) if receipt is not None and executed else "Started",
+        "status": "Started" if result is None else status_view(result),
         "transaction": transaction_view(transaction),
-        "transaction_outcome": outcome_view(inclusion.outcome, transaction.hash, block_hash, (inclusion.receipt_id,)),
+        "transaction_outcome": outcome_view(inclusion.outcome, transaction.hash, hash_of(inclusion.height)),
         "receipts_outcome": outcomes,
     }
 
