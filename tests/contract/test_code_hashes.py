@@ -7,12 +7,15 @@ import pytest
 from contract.code_hashes import MOST_ALLOWED
 from contract.codec import ContractError
 from contract.logic import execute
+from tests.contract import key_event_steps
+from tests.contract.steps import vote_code
 from tests.contract.test_logic_rules import DictStore, chain, look
 from tests.contract.world import (
     ALICE,
     BOB,
     CAROL,
     CONTRACT,
+    EPOCH,
     PARTICIPANTS,
     code_hash,
     init_arguments,
@@ -93,6 +96,22 @@ def test_votes_of_accounts_that_left_neither_count_nor_stay(store: DictStore) ->
         {"code_hash": code_hash("code"), "allow": True, "voters": [CAROL]}
     ]
     assert "left.test.near" not in store["code-votes/node"]
+
+
+def test_another_participant_set_starts_with_no_open_votes() -> None:
+    store = DictStore()
+    same = {"parameters": init_arguments()["parameters"]}
+    for step in (
+        key_event_steps.init_without_domains(),
+        vote_code(2, "code", caller=ALICE),
+        key_event_steps.propose(3, same, caller=BOB),
+        key_event_steps.propose(3, same, caller=CAROL),
+    ):
+        execute(chain(store, caller=step.caller, signer=step.signer, height=step.height), step.method, step.args)
+    assert look(store, "state")["Running"]["keyset"]["epoch_id"] == EPOCH + 1
+    assert look(store, "code_hash_votes")["node"] == []
+    vote(store, "vote_node_code_hash", "code", caller=BOB)
+    assert allowed(store, "vote_node_code_hash") == []
 
 
 def test_no_vote_given_before_a_value_was_allowed_counts_after_it_was_withdrawn(store: DictStore) -> None:

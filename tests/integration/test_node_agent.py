@@ -28,6 +28,7 @@ from sharekeeper.errors import (
     ViewsDiffer,
 )
 from sharekeeper.node_agent.agent import NodeAgent, NodeAgentPorts, NodeAgentSettings
+from sharekeeper.node_agent.report import report_node_agent
 from sharekeeper.protocol.messages import KeyShares, Receipt
 from sharekeeper.protocol.onboarding import KeyHistory
 from sharekeeper.protocol.session import BackupClient, RecoveryClient
@@ -283,6 +284,17 @@ async def test_the_backup_service_registered_at_the_newest_final_block_is_let_in
     assert await old.agent.expected_peers() == (other.tls_public_key,)
     old.now(RUNNING, record())
     assert await old.agent.expected_peers() == ()
+
+
+async def test_another_backup_service_in_force_than_before_is_told(old, caplog):
+    assert await old.agent.expected_peers() == (SERVICE.tls_public_key,)
+    assert "other backup services" not in caplog.text
+    stranger = BackupServiceKeys(tls_public_key=tls(22), signer_key=signer(22))
+    old.now(RUNNING, record(backup_service=SERVICE, second=stranger))
+    await old.agent.expected_peers()
+    assert f"other backup services in force than before: {SERVICE.tls_public_key}, {tls(22)}" in caplog.text
+    status = report_node_agent(old.agent, 0).status
+    assert status["backup_services"] == [str(SERVICE.tls_public_key), str(tls(22))]
 
 
 async def test_the_account_is_viewed_once_a_block_however_many_connect(old):

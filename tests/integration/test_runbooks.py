@@ -13,11 +13,12 @@ from sharekeeper import errors
 from sharekeeper.domain.protocol_state import Recovery, Running
 from sharekeeper.keys import public_keys
 from sharekeeper.protocol.codec import encode_shares
+from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 
 from .runbooks import DIRECTORY, EXECUTED, Operator, Units, blocks, check_syntax, fits
 from .world import CHAIN_ID, CONTRACT, approve, world
 
-RECOVER, OPEN, ROTATE = (EXECUTED[name] for name in ("RECOVER", "OPEN", "ROTATE"))
+RECOVER, OPEN, ROTATE, ACCESS = (EXECUTED[name] for name in ("RECOVER", "OPEN", "ROTATE", "ACCESS"))
 AGENT, SERVICE = "sharekeeper-node-agent", "sharekeeper-backup-service"
 KINDS = {"sh", "sh host", "sh variables"}
 CLASSES = [
@@ -263,6 +264,41 @@ async def test_a_node_lost_during_the_rotation_is_recovered_from_the_old_vault(t
         await net.replace("alice")
         await net.until_healthy(net["alice"].node("new"))
         assert await net["alice"].store("new").read(net.keyset) == net.shares("alice")
+
+
+# --- access keys --------------------------------------------------------------------------------
+
+
+async def test_a_machines_key_is_added_checked_and_deleted_and_a_vote_given(tmp_path, units):
+    async with world(tmp_path) as net:
+        here, home = Here(net, units, tmp_path), tmp_path / "alice" / "backup-2"
+        home.mkdir(parents=True)
+
+        def added():
+            return public_keys(home / "keys").account_public_key
+
+        operator = await here.operator(NEW_HOME=home, NEW_ACCOUNT_KEY=added, CODE_HASH="ab" * 32)
+        await operator.follow(blocks(ACCESS, ""))
+        await operator.follow(blocks(ACCESS, "Add a machine's key"))
+        await operator.follow(blocks(ACCESS, "Check the keys"))
+        await operator.follow(blocks(ACCESS, "Vote as the operator"))
+        assert await here.has_access_key(added())
+        votes = await net.rpc.view("code_hash_votes", {}, await net.rpc.head())
+        assert votes["node"] == [{"code_hash": "ab" * 32, "allow": True, "voters": [net["alice"].account_id]}]
+        await operator.follow(blocks(ACCESS, "Delete a machine's key"))
+        assert not await here.has_access_key(added())
+
+
+def test_the_page_of_access_keys_names_exactly_the_methods_that_are_granted():
+    text = (DIRECTORY / ACCESS).read_text()
+    for named, methods in (
+        ("the node's account key", NODE_METHODS),
+        ("backup service's account key", BACKUP_SERVICE_METHODS),
+    ):
+        row = next(line for line in text.splitlines() if line.startswith("| the ") and named in line)
+        assert set(re.findall(r"`(\w+)`", row.split(" | ")[2])) == set(methods)
+    [by_hand] = re.findall(r"--function-names '([^']+)'", text)
+    assert set(by_hand.split(", ")) == set(BACKUP_SERVICE_METHODS)
 
 
 # --- all of them ------------------------------------------------------------------------------

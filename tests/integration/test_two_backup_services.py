@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from sharekeeper import errors
 from sharekeeper.domain.protocol_state import Recovery, Running
 
+from .cli import call
 from .test_recovery import until_in_force
-from .world import World, world
+from .world import CHAIN_ID, CONTRACT, World, world
 
 BOTH_TRANSFERS = pytest.mark.parametrize("transfer", ["p2p", "web"])
 
@@ -92,3 +94,29 @@ async def test_a_service_stays_in_the_slot_that_has_its_key_whatever_its_configu
         await net.until_healthy(alice.second, alice.service)
         assert (await alice.second.status())["slot"] == 1
         assert (await net.record("alice")).slot_of(alice.service.keys.tls.tls_key) == 0
+
+
+async def test_the_command_line_shows_both_slots_and_waits_for_the_service_that_is_meant(tmp_path, capsys):
+    async with world(tmp_path) as net:
+        alice = net["alice"]
+        await net.with_backup("alice")
+        wait = ["wait", "--until", "registered", "--timeout", "1s"]
+        assert (await call(capsys, *wait, "--config", alice.service.config_path)).status == 0
+        late = await call(capsys, *wait, "--config", alice.second.config_path)
+        assert late.status == errors.WaitTimedOut.exit_status, "another service of the account does not count"
+        await net.grant("alice", alice.second)
+        alice.second.start()
+        await net.until_healthy(alice.second)
+        for config in (alice.second.config_path, alice.node("old").config_path):
+            assert (await call(capsys, *wait, "--config", config)).status == 0
+        chain = ["--rpc-url", net.chain.rpc_url, "--chain-id", CHAIN_ID, "--contract-id", CONTRACT]
+        named = ["--account-id", alice.account_id, *chain]
+        assert (await call(capsys, *wait, "--tls-key", alice.second.keys.tls.tls_key, *named)).status == 0
+        shown = (await call(capsys, "chain", "account", *named, "--json")).json
+        assert (shown["type"], shown["is_participant"], shown["node_candidate"]) == ("chain_account", True, None)
+        assert shown["node"]["url"] == alice.url("old")
+        assert [keys["tls_public_key"] for keys in shown["backup_services"]] == [
+            str(service.keys.tls.tls_key) for service in (alice.service, alice.second)
+        ]
+        plain = (await call(capsys, "chain", "account", *named)).out
+        assert f"backup service in slot 1 tls_public_key {alice.second.keys.tls.tls_key}" in " ".join(plain.split())

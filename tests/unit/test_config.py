@@ -218,6 +218,17 @@ def test_version_2_has_its_own_address_and_port(tmp_path):
     assert (service.transfer, service.node_web_port, service.node_web_url) == (Transfer.WEB, 9000, None)
 
 
+def test_a_backup_service_takes_slot_0_unless_the_configuration_says_1(tmp_path):
+    assert load_backup_service(write(tmp_path, NEAR + BACKUP_SERVICE)).slot == 0
+    assert load_backup_service(write(tmp_path, NEAR + BACKUP_SERVICE + "slot = 1\n")).slot == 1
+
+
+@pytest.mark.parametrize("slot", ["2", "-1", "true", '"1"', "1.0"])
+def test_an_account_has_two_slots_and_no_others(tmp_path, slot):
+    with pytest.raises(ConfigInvalid, match=r"backup_service\.slot: must be 0 or 1"):
+        load_backup_service(write(tmp_path, NEAR + BACKUP_SERVICE + f"slot = {slot}\n"))
+
+
 def test_both_addresses_may_be_written_and_the_transfer_chooses(tmp_path):
     both = WEB_NODE.replace("transfer", 'listen = "127.90.0.11:8079"\ntransfer')
     assert load_node_agent(write(tmp_path, NEAR + both)).listen.port == 8080

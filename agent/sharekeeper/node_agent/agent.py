@@ -348,8 +348,19 @@ class NodeAgent:
     async def _account(self, view: View) -> AccountRecord:
         """The own account at that block, viewed once a block."""
         if self._record is None or self._record[0] != view.head.hash:
+            before = self.backup_services
             self._record = (view.head.hash, await self._ports.chain.account(self.settings.account_id, view.head))
+            if before not in (None, self.backup_services):
+                words = ", ".join(map(str, self.backup_services or ())) or "none"
+                log_event(
+                    _LOG, logging.WARNING, f"the contract has other backup services in force than before: {words}"
+                )
         return self._record[1]
+
+    @property
+    def backup_services(self) -> tuple[TlsKey, ...] | None:
+        """The TLS keys of the account's backup services in force when it was last viewed; None before."""
+        return None if self._record is None else self._record[1].backup_service_tls_keys
 
     async def _remember(self, view: View, record: AccountRecord | None) -> None:
         memory = self._ports.memory
