@@ -6,13 +6,28 @@ so that CI never passes by skipping.
 
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-PACKAGES = {"age": "age", "gcc": "gcc", "openssl": "openssl", "patch": "patch", "setpriv": "util-linux"}
+PACKAGES = {
+    "age": "age",
+    "gcc": "gcc",
+    "node": "nodejs",
+    "npm": "npm",
+    "openssl": "openssl",
+    "patch": "patch",
+    "setpriv": "util-linux",
+}
 ONE_LOCALNET = ("tests/drills/", "tests/roles/")
 """Directories whose tests use the addresses of localnet: one of them at a time."""
+
+
+def find_tool(name: str) -> str | None:
+    """Where a tool of the machine is: on PATH, or beside this Python, where a wheel may have put it."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +57,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     required = set(filter(None, item.config.getoption("--require").split(",")))
     for mark in item.iter_markers("needs"):
         for tool in mark.args:
-            if shutil.which(tool) is None:
+            if find_tool(tool) is None:
                 message = f"{tool} is not installed (Debian package: {PACKAGES.get(tool, tool)})"
                 (pytest.fail if tool in required else pytest.skip)(message)

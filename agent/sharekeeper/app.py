@@ -164,7 +164,9 @@ async def _truth(stack: contextlib.AsyncExitStack, config: BackupServiceConfig, 
     """All endpoints of the configuration; those beside the own node are closed when `stack` unwinds."""
     from sharekeeper.adapters.quorum import QuorumReader, endpoints_of  # noqa: PLC0415
 
-    endpoints = await stack.enter_async_context(endpoints_of(config.near, base.rpc, base.network, base.clock))
+    endpoints = await stack.enter_async_context(
+        endpoints_of(config.near, base.rpc, base.network.genesis_hash, base.clock)
+    )
     return QuorumReader(endpoints, quorum=config.near.quorum, account_id=config.account_id, clock=base.clock)
 
 

@@ -44,10 +44,12 @@ from sharekeeper.domain.protocol_state import (
     running_part,
 )
 from sharekeeper.keys import generate, load_backup_service_keys, load_node_keys
+from sharekeeper.protocol.contract_json import decode_state
 from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 from sharekeeper_devnet.chain import DevChain, Genesis, GenesisAccount
 from sharekeeper_devnet.network.dealer import Deal, deal, init_arguments
 from tests.ports import free_port
+from tests.unit.contract_views import state_bytes
 
 CONTRACT = AccountId("mpc.test.near")
 WASM = Path(sharekeeper_devnet.__file__).parent.parent / "contract" / "mpc_contract.wasm"
@@ -254,7 +256,7 @@ class World:
     async def until_status(self, daemon: Daemon, check: Callable[[dict[str, Any]], Any], *, what: str = "") -> Any:
         async def seen():
             status = await daemon.status()
-            return status if "step" in status and check(status) else None
+            return status if "network" in status and check(status) else None
 
         return await self.until(seen, what=what or "a status")
 
@@ -382,12 +384,17 @@ class Lie:
 
     def __init__(self, monkeypatch) -> None:
         self.state: Callable[[BlockRef, ProtocolState], ProtocolState] = lambda _, state: state
-        real = NearRpc.protocol_state
+        real = NearRpc.view_bytes
 
-        async def protocol_state(rpc: NearRpc, at: BlockRef) -> ProtocolState:
-            return self.state(at, await real(rpc, at))
+        async def view_bytes(rpc: NearRpc, method: str, args: Any, at: BlockRef) -> bytes:
+            found = await real(rpc, method, args, at)
+            if method != "state":
+                return found
+            truth = decode_state(json.loads(found))
+            shown = self.state(at, truth)
+            return found if shown is truth else state_bytes(shown)
 
-        monkeypatch.setattr(NearRpc, "protocol_state", protocol_state)
+        monkeypatch.setattr(NearRpc, "view_bytes", view_bytes)
 
     def keyset_from(self, height: int, keyset: Keyset) -> None:
         """From that block on the contract shows `keyset`."""

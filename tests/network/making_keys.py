@@ -1,7 +1,6 @@
 """What operators do for key events in a rehearsal: vote, announce candidates, run nodes as processes to kill."""
 
 import asyncio
-import itertools
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -9,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sharekeeper.adapters.durable_file import ensure_directory, write_file
-from sharekeeper.domain.protocol_state import Initializing, Participant, ProtocolState, Resharing, Running
+from sharekeeper.domain.protocol_state import Participant, ProtocolState, Running
 from tests.network.rehearsal import CONTRACT, Operator, Rehearsal
 
 NODE = (sys.executable, "-m", "sharekeeper_devnet.network.node", "run", "--config")
-PROTOCOLS = (("CaitSith", "Sign"), ("Frost", "Sign"), ("ConfidentialKeyDerivation", "CKD"))
+PURPOSES = {"CaitSith": "Sign", "Frost": "Sign", "ConfidentialKeyDerivation": "CKD"}
 
 
 async def state_of(network: Rehearsal) -> ProtocolState:
@@ -38,12 +37,13 @@ async def vote(network: Rehearsal, names: tuple[str, ...], method: str, argument
         await (await network.caller(operator.account_id, operator.full_access)).call(method, arguments)
 
 
-async def add_domains(network: Rehearsal, names: tuple[str, ...], *, first: int = 0, number: int = 3) -> None:
-    """The network begins to generate that many keys, one of each protocol in turn; threshold 2."""
-    kinds = itertools.islice(itertools.cycle(PROTOCOLS), first, first + number)
+async def add_domains(
+    network: Rehearsal, names: tuple[str, ...], *, first: int = 0, kinds: tuple[str, ...] = tuple(PURPOSES)
+) -> None:
+    """The network begins to generate a key for each of those protocols, with threshold 2."""
     domains = [
-        {"id": first + index, "protocol": protocol, "reconstruction_threshold": 2, "purpose": purpose}
-        for index, (protocol, purpose) in enumerate(kinds)
+        {"id": number, "protocol": protocol, "reconstruction_threshold": 2, "purpose": PURPOSES[protocol]}
+        for number, protocol in enumerate(kinds, first)
     ]
     await vote(network, names, "vote_add_domains", {"domains": domains})
 
@@ -150,6 +150,3 @@ def _config(network: Rehearsal, operator: Operator) -> Path:
         f'[near]\nrpc_url = "{network.chain.rpc_url}"\nchain_id = "dev"\ncontract_id = "{CONTRACT}"\n'
     )
     return path
-
-
-Making = Initializing | Resharing

@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +111,11 @@ class Rehearsal:
         rpc = await self.rpc()
         caller = await self.caller(CONTRACT, self.owner)
         return await admin.sign(rpc, caller, CLOCK, message, timeout_blocks)
+
+    async def wait_for(self, what: Callable[[], bool], *, seconds: float = 10.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not what():
+                await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         await self.kill(*list(self._tasks))

@@ -10,7 +10,7 @@ from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolS
 from sharekeeper.errors import ChainFault, ChainUnavailable, PolicyRefused, SharekeeperError
 from sharekeeper.ports import ChainReader, ChainTruth, Clock, ContractCaller
 from sharekeeper.protocol.onboarding import KeyHistory
-from sharekeeper.protocol.quorum import OWN, ReadViews, Testimony, decide_survey
+from sharekeeper.protocol.quorum import OWN, ReadViews, Statement, decide_survey
 from sharekeeper.reconcile import Memory
 
 from .contract_views import views
@@ -77,7 +77,7 @@ class SimulatedTruth(ChainTruth):
 
     def __init__(self, chain: SimulatedChain) -> None:
         self.chain = chain
-        self.others: dict[str, Callable[[Testimony], Testimony | None]] = {}
+        self.others: dict[str, Callable[[Statement], Statement | None]] = {}
         self.surveys = self.comparisons = 0
         self.own: ReadViews | SharekeeperError = PolicyRefused("that block is not final")
 
@@ -94,9 +94,9 @@ class SimulatedTruth(ChainTruth):
         told = []
         for name in self.endpoints:
             shown = None if head is None else views(self.chain.state, self.chain.record)
-            truth = Testimony(endpoint=name, final=head, block=head, views=shown, fault=fault)
+            truth = Statement(endpoint=name, final=head, block=head, views=shown, fault=fault)
             said = self.others.get(name, lambda honest: honest)(truth)
-            told.append(said or Testimony(endpoint=name, fault=ChainUnavailable("it did not answer in time")))
+            told.append(said or Statement(endpoint=name, fault=ChainUnavailable("it did not answer in time")))
         return decide_survey(told, quorum=self.quorum, now_ns=self.chain.clock.wall_ns())
 
     async def compare(self):

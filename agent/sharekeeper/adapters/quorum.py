@@ -9,19 +9,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.config import NearConfig
-from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import ChainFault, ChainUnavailable, PolicyRefused
 from sharekeeper.ports import ChainTruth, Clock
 from sharekeeper.protocol.quorum import (
     OWN,
     ReadViews,
+    Statement,
     Survey,
-    Testimony,
     candidate_heights,
     decide_survey,
     is_fresh,
@@ -29,7 +29,6 @@ from sharekeeper.protocol.quorum import (
 )
 from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
-T = TypeVar("T")
 SETTLE_SECONDS: Final = 0.5
 """How long the others may still answer once a quorum has."""
 _ROUND_SECONDS: Final = 2 * RPC_TIMEOUT_SECONDS
@@ -86,7 +85,7 @@ class QuorumReader(ChainTruth):
     # --- one survey -------------------------------------------------------------------------------
 
     async def _survey(
-        self, first: Callable[[str], Coroutine[Any, Any, Testimony]], *, patient: bool
+        self, first: Callable[[str], Coroutine[Any, Any, Statement]], *, patient: bool
     ) -> tuple[Survey, bool]:
         """The survey, and whether an endpoint was not waited for."""
         questions = {name: first(name) for name in self._endpoints}
@@ -94,7 +93,7 @@ class QuorumReader(ChainTruth):
         hurried, latest = _hurried(heard), self._decided(heard)
         for number, height in enumerate(candidate_heights(self._fresh_finals(heard), self._quorum)):
             asked = {
-                name: self._testify(one, height)
+                name: self._stated(one, height)
                 for name, one in heard.items()
                 if one.fault is None and one.final and (patient or one.final.height >= height)
             }
@@ -106,15 +105,15 @@ class QuorumReader(ChainTruth):
             latest = survey if number == 0 else latest
         return latest, hurried
 
-    async def _final(self, name: str) -> Testimony:
-        return Testimony(endpoint=name, final=await self._endpoints[name].final_block())
+    async def _final(self, name: str) -> Statement:
+        return Statement(endpoint=name, final=await self._endpoints[name].final_block())
 
-    async def _introduced(self, name: str) -> Testimony:
+    async def _introduced(self, name: str) -> Statement:
         """As `_final`, from an endpoint that serves the right network."""
-        await self._endpoints[name].network()
-        return await self._final(name)
+        network = await self._endpoints[name].network()
+        return replace(await self._final(name), network=network)
 
-    async def _testify(self, one: Testimony, height: int) -> Testimony:
+    async def _stated(self, one: Statement, height: int) -> Statement:
         """What the endpoint shows at that height; an endpoint that stops on the way has said what it said."""
         rpc = self._endpoints[one.endpoint]
         try:
@@ -135,11 +134,11 @@ class QuorumReader(ChainTruth):
 
     async def _round(
         self,
-        asked: Mapping[str, Coroutine[Any, Any, Testimony]],
-        enough: Callable[[Mapping[str, Testimony]], bool],
+        asked: Mapping[str, Coroutine[Any, Any, Statement]],
+        enough: Callable[[Mapping[str, Statement]], bool],
         *,
         patient: bool,
-    ) -> dict[str, Testimony]:
+    ) -> dict[str, Statement]:
         """What each endpoint asked said; silence is a fault. Nothing is left under way."""
         tasks = {name: asyncio.ensure_future(_said(name, question)) for name, question in asked.items()}
         try:
@@ -152,8 +151,8 @@ class QuorumReader(ChainTruth):
 
     async def _wait(
         self,
-        tasks: Mapping[str, asyncio.Future[Testimony]],
-        enough: Callable[[Mapping[str, Testimony]], bool],
+        tasks: Mapping[str, asyncio.Future[Statement]],
+        enough: Callable[[Mapping[str, Statement]], bool],
         *,
         patient: bool,
     ) -> None:
@@ -165,50 +164,50 @@ class QuorumReader(ChainTruth):
             if not (patient or settled) and enough(answers):
                 settled, deadline = True, self._clock.monotonic() + SETTLE_SECONDS
 
-    def _enough_finals(self, answers: Mapping[str, Testimony]) -> bool:
+    def _enough_finals(self, answers: Mapping[str, Statement]) -> bool:
         return len(self._fresh_finals(answers)) >= self._quorum
 
-    def _enough_agree(self, answers: Mapping[str, Testimony]) -> bool:
+    def _enough_agree(self, answers: Mapping[str, Statement]) -> bool:
         return self._decided(answers).agreed is not None
 
-    def _fresh_finals(self, heard: Mapping[str, Testimony]) -> list[BlockRef]:
+    def _fresh_finals(self, heard: Mapping[str, Statement]) -> list[BlockRef]:
         now_ns = self._clock.wall_ns()
         finals = [one.final for one in heard.values() if one.fault is None and one.final is not None]
         return [block for block in finals if is_fresh(block, now_ns)]
 
-    def _decided(self, heard: Mapping[str, Testimony]) -> Survey:
+    def _decided(self, heard: Mapping[str, Statement]) -> Survey:
         ordered = [heard[name] for name in self._endpoints if name in heard]
         return decide_survey(ordered, quorum=self._quorum, now_ns=self._clock.wall_ns())
 
 
-async def _said(name: str, question: Awaitable[Testimony]) -> Testimony:
+async def _said(name: str, question: Awaitable[Statement]) -> Statement:
     try:
         return await question
     except ChainFault as fault:
-        return Testimony(endpoint=name, fault=fault)
+        return Statement(endpoint=name, fault=fault)
 
 
-def _not_awaited(name: str) -> Testimony:
-    return Testimony(endpoint=name, fault=_NotAwaited("it did not answer in time"))
+def _not_awaited(name: str) -> Statement:
+    return Statement(endpoint=name, fault=_NotAwaited("it did not answer in time"))
 
 
-def _hurried(heard: Mapping[str, Testimony]) -> bool:
+def _hurried(heard: Mapping[str, Statement]) -> bool:
     return any(isinstance(one.fault, _NotAwaited) for one in heard.values())
 
 
 @asynccontextmanager
 async def endpoints_of(
-    near: NearConfig, own: NearRpc, network: NetworkId, clock: Clock
+    near: NearConfig, own: NearRpc, genesis_hash: str | None, clock: Clock
 ) -> AsyncIterator[dict[str, NearRpc]]:
-    """The own node and the other endpoints, which must serve its `network`; the others are closed afterwards."""
+    """The own node and the other endpoints, of that genesis block if it is known; the others are closed afterwards."""
     async with AsyncExitStack() as stack:
         endpoints = {OWN: own}
         for endpoint in near.endpoints:
             rpc = NearRpc(
                 url=endpoint.url,
                 contract_id=near.contract_id,
-                chain_id=network.chain_id,
-                genesis_hash=network.genesis_hash,
+                chain_id=near.chain_id,
+                genesis_hash=genesis_hash,
                 clock=clock,
             )
             endpoints[endpoint.name] = await stack.enter_async_context(rpc)

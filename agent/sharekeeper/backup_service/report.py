@@ -36,12 +36,12 @@ def report_backup_service(service: BackupService, now_ns: int) -> Report:
 
 
 def _wanted(service: BackupService) -> Keyset | None:
-    """The keyset the service must hold: the one in force, if its account is a participant."""
+    """The keyset the service must hold: the one in force, if it has domains and the account is a participant."""
     view = service.watch.newest
     running = None if view is None else running_part(view.state)
     if running is None or running.participants.find(service.settings.account_id) is None:
         return None
-    return running.keyset
+    return running.keyset if running.keyset.domains else None
 
 
 def _current(service: BackupService) -> StoredBackup | None:

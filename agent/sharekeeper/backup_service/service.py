@@ -17,7 +17,7 @@ from sharekeeper.backup_service.exchanges import Exchanges
 from sharekeeper.backup_service.web_exchanges import WebExchanges, WebPorts
 from sharekeeper.domain.backup import Approval, StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId
-from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery
+from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery, without_progress
 from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import (
@@ -187,7 +187,7 @@ class BackupService:
         self._note_duty(self.step)
         self._worker.reap()
         action = self.step if isinstance(self.step, _ACTIONS) else None
-        if action is not None and action != self._worker.basis and not self._backoff.due((action, view.state)):
+        if action is not None and action != self._worker.basis and not self._backoff.due(_basis(action, view)):
             action = None
         await self._worker.follow(action)
 
@@ -262,7 +262,7 @@ class BackupService:
         finally:
             self._index_read_at = None
             newest = self.watch.newest
-            self._backoff.tried((action, newest and newest.state), block_seconds=self.watch.pause_seconds)
+            self._backoff.tried(newest and _basis(action, newest), block_seconds=self.watch.pause_seconds)
             if (purpose := _PURPOSES.get(type(action))) is not None:
                 key = (purpose, result)
                 self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1
@@ -360,3 +360,8 @@ class BackupService:
     def delivered(self) -> int | None:
         """The recovery whose durable receipt this process holds, or None."""
         return self._delivered
+
+
+def _basis(action: Action, view: View) -> object:
+    """What has to change for a failed action to be tried again at once."""
+    return action, without_progress(view.state)

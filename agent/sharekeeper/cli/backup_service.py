@@ -9,6 +9,7 @@ import click
 
 from sharekeeper.cli.common import (
     ACCOUNT_ID,
+    BLOCK_HASH,
     DIGEST,
     DURATION,
     SIGNER_KEY,
@@ -87,6 +88,30 @@ def approve(
     facts = _facts(approval)
     told = "approved, once:" if changed else "approved before and not used yet, nothing changed:"
     show("approval", {"changed": changed, **facts}, f"{told}\n{table(facts)}", as_json=as_json)
+
+
+@command.command("override-quorum")
+@click.option("--block-hash", type=BLOCK_HASH, required=True, help="The block at which you checked the recovery.")
+@click.option("--recovery-id", type=int, required=True, help="Which recovery (`chain state` shows it).")
+@click.option("--tls-key", type=TLS_KEY, required=True, help="The recovering node's TLS key.")
+@click.option("--valid-for", type=DURATION, required=True, help="How long the override may be used, like 30m.")
+@config_option
+@json_option
+def override_quorum(
+    *, block_hash: str, recovery_id: int, tls_key: TlsKey, valid_for: int, config_path: Path, as_json: bool
+) -> None:
+    """Vouch for the own NEAR node in one hand-out, where no quorum of endpoints can be had.
+
+    Run it on the backup machine, after you have looked at the recovery by other means. It stands for endpoints that
+    are missing, never against a quorum that shows something else, and takes no approval's place.
+    """
+    from sharekeeper.cli.endpoints import add_override, override_facts  # noqa: PLC0415  # `status` needs none of it
+
+    config = load_backup_service(config_path)
+    changed, override = asyncio.run(add_override(config, block_hash, recovery_id, tls_key, valid_for))
+    facts = override_facts(override)
+    told = "the own NEAR node is believed, once:" if changed else "said before and not used yet, nothing changed:"
+    show("quorum_override", {"changed": changed, **facts}, f"{told}\n{table(facts)}", as_json=as_json)
 
 
 async def _approve(

@@ -1,14 +1,15 @@
 """`sharekeeper chain`: what the contract says."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sharekeeper.adapters.clock import SystemClock
-from sharekeeper.cli.common import json_option, show, table
+from sharekeeper.cli.common import config_option, json_option, show, table
 from sharekeeper.cli.near import connected, near_options
-from sharekeeper.config import NearConfig
+from sharekeeper.config import NearConfig, load_backup_service
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.protocol_state import BlockRef, ProtocolState, Recovery, Running, running_part
 from sharekeeper.ops.state_words import describe_state, key_event_facts
@@ -30,6 +31,20 @@ def state(*, near: NearConfig, config_path: object, as_json: bool) -> None:
     network, head, found = asyncio.run(_read(near))
     shown = facts(network, head, found)
     show("chain_state", shown, lines(shown), as_json=as_json)
+
+
+@command.command()
+@config_option
+@json_option
+def quorum(*, config_path: Path, as_json: bool) -> int:
+    """Ask every NEAR endpoint of a backup service what it shows, and say whether shares could be released now."""
+    from sharekeeper.cli.endpoints import quorum_facts, quorum_lines, survey  # noqa: PLC0415  # `state` needs none
+    from sharekeeper.errors import NoQuorum  # noqa: PLC0415
+
+    found = asyncio.run(survey(load_backup_service(config_path)))
+    facts = quorum_facts(found, SystemClock().wall_ns())
+    show("chain_quorum", facts, quorum_lines(facts), as_json=as_json)
+    return 0 if found.agreed is not None else NoQuorum.exit_status
 
 
 async def _read(near: NearConfig) -> tuple[NetworkId, BlockRef, ProtocolState]:

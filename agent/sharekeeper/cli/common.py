@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
+import base58
 import click
 
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
@@ -19,6 +20,8 @@ SCHEMA: Final = 1
 
 _T = TypeVar("_T")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_HASH_BYTES: Final = 32
+_MAX_HASH_CHARS: Final = 44
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
 
 
@@ -53,12 +56,23 @@ def _url(text: str) -> str:
     return text
 
 
+def _block_hash(text: str) -> str:
+    try:
+        raw = base58.b58decode(text) if len(text) <= _MAX_HASH_CHARS else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != _HASH_BYTES:
+        raise ValueError(f"not a block hash: {text[:80]!r}; copy it from `sharekeeper chain quorum`")
+    return text
+
+
 ACCOUNT_ID: Final = Parsed("ACCOUNT_ID", AccountId)
 TLS_KEY: Final = Parsed("ed25519:KEY", TlsKey.parse)
 SIGNER_KEY: Final = Parsed("ed25519:KEY", SignerKey.parse)
 DIGEST: Final = Parsed("SHA256", KeysetDigest)
 SHA256: Final = Parsed("SHA256", Sha256Hex)
 BACKUP_ID: Final = Parsed("BACKUP_ID", BackupId)
+BLOCK_HASH: Final = Parsed("HASH", _block_hash)
 URL: Final = Parsed("URL", _url)
 DURATION: Final = Parsed("DURATION", _seconds)
 FILE: Final = click.Path(path_type=Path, dir_okay=False)

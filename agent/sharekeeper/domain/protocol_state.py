@@ -177,6 +177,13 @@ def running_part(state: ProtocolState) -> Running | None:
             return None
 
 
+def without_progress(state: ProtocolState) -> object:
+    """What of a state only a decision of the network changes: all but the attempts and votes of its key event."""
+    if isinstance(state, Initializing | Resharing):
+        return type(state), state.previous
+    return state
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeKeys:
     """A node's url, TLS key and signer key as recorded."""

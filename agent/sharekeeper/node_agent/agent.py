@@ -15,7 +15,14 @@ from typing import Any, Final, Protocol
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
-from sharekeeper.domain.protocol_state import AccountRecord, NodeKeys, ParticipantInfo, ProtocolState, running_part
+from sharekeeper.domain.protocol_state import (
+    AccountRecord,
+    NodeKeys,
+    ParticipantInfo,
+    ProtocolState,
+    running_part,
+    without_progress,
+)
 from sharekeeper.errors import PeerFault, SharekeeperError, ShareStoreCorrupt
 from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
@@ -437,8 +444,8 @@ class NodeAgent:
 
 
 def _basis(call: Call, view: View) -> object:
-    """What a failed call waits on: the votes and attempts of a key event, which anyone can make, change nothing."""
-    return call, type(view.state), running_part(view.state)
+    """What has to change for a failed call to be tried again at once."""
+    return call, without_progress(view.state)
 
 
 def _info_args(info: ParticipantInfo) -> dict[str, str]:

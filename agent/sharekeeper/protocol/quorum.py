@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from sharekeeper.domain.backup import QuorumOverride
+from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState, Recovery, running_part
 from sharekeeper.errors import (
@@ -37,14 +38,15 @@ OWN: Final = "own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Testimony:
+class Statement:
     """What one endpoint said in one survey, as far as it got; `fault` is where it stopped.
 
-    `final`: its newest final block. `block`: its block at the height compared. `views`: the bytes of view `state`
+    `network`: which it serves, if it was asked. `final`: its newest final block. `block`: its block at the height compared. `views`: the bytes of view `state`
     and of the account's `participant_info` at that block.
     """
 
     endpoint: str
+    network: NetworkId | None = None
     final: BlockRef | None = None
     block: BlockRef | None = None
     views: tuple[bytes, ...] | None = None
@@ -88,14 +90,14 @@ FAULT_OF: Final[dict[Standing, type[ChainFault]]] = {
 class Judgement:
     """One endpoint's standing; `said` is what it said, in words."""
 
-    testimony: Testimony
+    statement: Statement
     standing: Standing
     said: str
 
     @property
     def endpoint(self) -> str:
         """Its name."""
-        return self.testimony.endpoint
+        return self.statement.endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +136,10 @@ def candidate_heights(finals: Iterable[BlockRef], quorum: int) -> tuple[int, ...
     return tuple(dict.fromkeys(heights[max(quorum, 1) - 1 :]))
 
 
-def decide_agreed(testimonies: Sequence[Testimony], *, quorum: int, now_ns: int) -> Agreed | None:
-    """The one block and views that a quorum testifies to, by rules 2 and 3; None if there is none, or more than one."""
+def decide_agreed(statements: Sequence[Statement], *, quorum: int, now_ns: int) -> Agreed | None:
+    """The one block and views that a quorum states, by rules 2 and 3; None if there is none, or more than one."""
     found: dict[tuple[BlockRef, tuple[bytes, ...]], list[str]] = {}
-    for one in testimonies:
+    for one in statements:
         if one.final is not None and one.block is not None and one.views and one.block.height <= one.final.height:
             found.setdefault((one.block, one.views), []).append(one.endpoint)
     agreed = [
@@ -148,13 +150,13 @@ def decide_agreed(testimonies: Sequence[Testimony], *, quorum: int, now_ns: int)
     return agreed[0] if len(agreed) == 1 else None
 
 
-def decide_survey(testimonies: Sequence[Testimony], *, quorum: int, now_ns: int) -> Survey:
+def decide_survey(statements: Sequence[Statement], *, quorum: int, now_ns: int) -> Survey:
     """What is agreed, and each endpoint judged by it."""
-    agreed = decide_agreed(testimonies, quorum=quorum, now_ns=now_ns)
+    agreed = decide_agreed(statements, quorum=quorum, now_ns=now_ns)
     judgements = []
-    for one in testimonies:
+    for one in statements:
         standing, said = _judge(one, agreed, now_ns)
-        judgements.append(Judgement(testimony=one, standing=standing, said=said))
+        judgements.append(Judgement(statement=one, standing=standing, said=said))
     return Survey(quorum=quorum, agreed=agreed, judgements=tuple(judgements))
 
 
@@ -167,7 +169,7 @@ def is_fresh(block: BlockRef, now_ns: int) -> bool:
     return True
 
 
-def _judge(one: Testimony, agreed: Agreed | None, now_ns: int) -> tuple[Standing, str]:
+def _judge(one: Statement, agreed: Agreed | None, now_ns: int) -> tuple[Standing, str]:
     if isinstance(one.fault, WrongNetwork):
         return Standing.FOREIGN, str(one.fault)
     if one.fault is not None and not isinstance(one.fault, ChainUnavailable):
@@ -181,7 +183,7 @@ def _judge(one: Testimony, agreed: Agreed | None, now_ns: int) -> tuple[Standing
     return _compare(one, one.final, agreed)
 
 
-def _undecided(one: Testimony, final: BlockRef) -> tuple[Standing, str]:
+def _undecided(one: Statement, final: BlockRef) -> tuple[Standing, str]:
     if one.fault is not None:
         return Standing.HANGS, str(one.fault)
     if one.block is None or one.views is None:
@@ -189,7 +191,7 @@ def _undecided(one: Testimony, final: BlockRef) -> tuple[Standing, str]:
     return Standing.UNDECIDED, f"block {one.block.height} is {one.block.hash[:12]} with {describe(one.views)}"
 
 
-def _compare(one: Testimony, final: BlockRef, agreed: Agreed) -> tuple[Standing, str]:
+def _compare(one: Statement, final: BlockRef, agreed: Agreed) -> tuple[Standing, str]:
     height, count = agreed.block.height, len(agreed.witnesses)
     if one.block is None:
         if final.height < height:

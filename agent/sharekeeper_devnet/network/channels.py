@@ -1,5 +1,6 @@
 """How nodes of the reference network reach each other, and how messages travel on a channel."""
 
+import asyncio
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -61,12 +62,33 @@ async def receive_any(channel: AuthenticatedChannel) -> Message:
     return message
 
 
-async def ask(identity: KeyPair, peer: Participant, question: Message, kind: type[M]) -> M:
-    """The peer's answer over a channel of its own. Raises as `connect` and `receive`; `ValueError` for a bad url."""
-    host, port = p2p_address(peer)
-    channel = await connect(host, port, identity, peer.info.tls_public_key, timeouts=PEER_TIMEOUTS)
-    try:
-        await send(channel, question)
-        return await receive(channel, kind)
-    finally:
-        channel.abort(PeerClosed("this node is done with the channel"))
+class PeerLine:
+    """Questions to one peer over one channel, which is opened anew after a fault; one question at a time."""
+
+    def __init__(self, identity: KeyPair, peer: Participant) -> None:
+        self._identity = identity
+        self._peer = peer
+        self._channel: AuthenticatedChannel | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, question: Message, kind: type[M]) -> M:
+        """The peer's answer. Raises as `connect` and `receive`; `ValueError` for a bad url."""
+        async with self._turn:
+            try:
+                if self._channel is None:
+                    host, port = p2p_address(self._peer)
+                    key = self._peer.info.tls_public_key
+                    self._channel = await connect(host, port, self._identity, key, timeouts=PEER_TIMEOUTS)
+                await send(self._channel, question)
+                return await receive(self._channel, kind)
+            except PeerRefused:
+                raise
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """The channel, if there is one, is cut."""
+        if self._channel is not None:
+            self._channel.abort(PeerClosed("this node is done with the channel"))
+            self._channel = None

@@ -8,7 +8,7 @@ progress, and one whose share is on disk already not even that: only the vote is
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
@@ -22,7 +22,7 @@ from sharekeeper.errors import HostFault, PeerFault, PeerRefused, SharekeeperErr
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import Clock
 from sharekeeper.protocol.codec import encode_keyset
-from sharekeeper_devnet.network.channels import RequestRefused, ask
+from sharekeeper_devnet.network.channels import PeerLine, RequestRefused
 from sharekeeper_devnet.network.curves import domain_public_key
 from sharekeeper_devnet.network.keygen import key_generation
 from sharekeeper_devnet.network.messages import (
@@ -65,6 +65,7 @@ class KeyEvents:
         self._session: Session | None = None
         self._part: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._started: KeyEventId | None = None
 
     async def act(self, standing: Standing) -> None:
         """This node is at the attempt in progress, or at none; as the leader it starts the next one."""
@@ -99,20 +100,20 @@ class KeyEvents:
     # --- as the leader --------------------------------------------------------------------------------
 
     def _lead(self, standing: MakingKeys) -> None:
-        participants = standing.event.participants.members
-        leads = standing.own == min(member.participant_id for member in participants)
-        if leads and (self._starting is None or self._starting.done()):
-            self._starting = _task(self._start(standing))
-
-    async def _start(self, standing: MakingKeys) -> None:
         event = standing.event
-        method = "start_keygen_instance" if standing.public_key is None else "start_reshare_instance"
         named = KeyEventId(epoch_id=event.epoch_id, domain_id=event.domain.domain_id, attempt_id=event.next_attempt_id)
+        leads = standing.own == min(member.participant_id for member in event.participants.members)
+        if leads and named != self._started and (self._starting is None or self._starting.done()):
+            self._starting = _task(self._start(standing, named))
+
+    async def _start(self, standing: MakingKeys, named: KeyEventId) -> None:
+        method = "start_keygen_instance" if standing.public_key is None else "start_reshare_instance"
         try:
             await self._caller.call(method, {"key_event_id": _json(named)})
         except SharekeeperError as error:
             log_event(_LOG, logging.WARNING, "attempt not started", code=error.code, reason=str(error))
         else:
+            self._started = named
             log_event(_LOG, logging.INFO, "attempt started", **_json(named))
 
     # --- one attempt ------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class KeyEvents:
         names = {member.participant_id: member for member in standing.peers}
         try:
             if held is None and self._session is not None:
-                held = await _Recipient(self._session, names, self._question).key_share()
+                held = await _Recipient(self._session, standing.peers, self._identity, self._clock).key_share()
                 await asyncio.shield(self._store.hold(held))
                 log_event(_LOG, logging.INFO, "share held", **_json(attempt.key_event))
         except SharingFault as fault:
@@ -165,37 +166,26 @@ class KeyEvents:
                 log_event(_LOG, logging.INFO, "voted", method=method, **_json(share.key_id))
                 return
 
-    async def _question(self, peer: Participant, question: Message, kind: type[M]) -> M:
-        """The peer's answer; it is asked again until there is one. A peer that is lost is named in the log."""
-        told = ""
-        while True:
-            try:
-                return await ask(self._identity, peer, question, kind)
-            except PeerRefused:
-                pass  # it has not come so far yet, or no longer means this attempt
-            except (PeerFault, HostFault, ValueError) as error:
-                if str(error) != told:
-                    told = str(error)
-                    log_event(_LOG, logging.WARNING, "peer lost", peer=peer.account_id, reason=told)
-            await self._clock.sleep(_RETRY_SECONDS)
-
 
 class _Recipient:
-    """The steps of `session.py` with peers; `ask` returns a peer's answer, however long that takes."""
+    """The steps of `session.py` with peers, who are asked until they answer; cancelling it ends its channels."""
 
-    def __init__(
-        self,
-        session: Session,
-        peers: dict[int, Participant],
-        question: Callable[[Participant, Message, type[Any]], Awaitable[Any]],
-    ) -> None:
+    def __init__(self, session: Session, peers: Collection[Participant], identity: KeyPair, clock: Clock) -> None:
         self._session = session
         self._attempt = session.attempt.digest()
-        self._peers = peers
-        self._ask = question
+        self._names = {peer.participant_id: peer.account_id for peer in peers}
+        self._lines = {peer.participant_id: PeerLine(identity, peer) for peer in peers}
+        self._clock = clock
 
     async def key_share(self) -> KeyShare:
         """This node's share of the key. Raises `SharingFault`."""
+        try:
+            return await self._key_share()
+        finally:
+            for line in self._lines.values():
+                line.close()
+
+    async def _key_share(self) -> KeyShare:
         session = self._session
         others = session.dealers - {session.own}
         collecting = [_task(self._take_dealing(dealer)) for dealer in others]
@@ -213,7 +203,7 @@ class _Recipient:
         session = self._session
         if session.own != session.leader:
             question = AgreementRequest(attempt=self._attempt)
-            reply: AgreementReply = await self._ask(self._peers[session.leader], question, AgreementReply)
+            reply = await self._ask(session.leader, question, AgreementReply)
             while not session.adopt(reply.agreement):
                 await _next_of(collecting)
             return
@@ -222,23 +212,36 @@ class _Recipient:
         while not session.choose():
             await _next_of(collecting)
         for dealer in session.misfits():
-            log_event(_LOG, logging.WARNING, "peer shares another key", peer=self._peers[dealer].account_id)
+            log_event(_LOG, logging.WARNING, "peer shares another key", peer=self._names[dealer])
 
     async def _take_dealing(self, dealer: int) -> None:
-        reply: DealingReply = await self._ask(self._peers[dealer], DealingRequest(attempt=self._attempt), DealingReply)
+        reply = await self._ask(dealer, DealingRequest(attempt=self._attempt), DealingReply)
         try:
             self._session.take_dealing(dealer, reply.dealing)
         except SharingFault as fault:
-            log_event(_LOG, logging.WARNING, "bad dealing", peer=self._peers[dealer].account_id, reason=str(fault))
+            log_event(_LOG, logging.WARNING, "bad dealing", peer=self._names[dealer], reason=str(fault))
 
     async def _confirm(self, recipient: int) -> None:
-        question = AgreementRequest(attempt=self._attempt)
-        reply: AgreementReply = await self._ask(self._peers[recipient], question, AgreementReply)
+        reply = await self._ask(recipient, AgreementRequest(attempt=self._attempt), AgreementReply)
         self._session.confirm(recipient, reply.agreement)
 
     async def _take_share(self, dealer: int) -> None:
-        reply: ShareReply = await self._ask(self._peers[dealer], ShareRequest(attempt=self._attempt), ShareReply)
+        reply = await self._ask(dealer, ShareRequest(attempt=self._attempt), ShareReply)
         self._session.take_share(dealer, reply.share)
+
+    async def _ask(self, participant: int, question: Message, kind: type[M]) -> M:
+        """The peer's answer; it is asked again until there is one. A peer that is lost is named in the log."""
+        told = ""
+        while True:
+            try:
+                return await self._lines[participant].ask(question, kind)
+            except PeerRefused:
+                pass  # it has not come so far yet, or no longer means this attempt
+            except (PeerFault, HostFault, ValueError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    log_event(_LOG, logging.WARNING, "peer lost", peer=self._names[participant], reason=told)
+            await self._clock.sleep(_RETRY_SECONDS)
 
 
 def _session(standing: MakingKeys, attempt: Attempt) -> Session:

@@ -1,4 +1,4 @@
-"""What other nodes may ask of this one: one question or one signature per channel."""
+"""What other nodes may ask of this one: one signature per channel, or any number of questions of a key event."""
 
 import logging
 from typing import Final
@@ -38,13 +38,15 @@ class Service:
             log_event(_LOG, logging.INFO, "peer lost", peer=str(channel.peer), reason=str(error))
 
     async def _serve(self, channel: AuthenticatedChannel) -> None:
-        match await receive_any(channel):
-            case CommitRequest() as question:
-                await self._signer.serve(channel, question)
-            case DealingRequest() | AgreementRequest() | ShareRequest() as question:
-                await send(channel, self._key_events.answer(channel.peer, question))
-            case message:
-                raise RequestRefused(f"{type(message).__name__} is no question")
+        while True:
+            match await receive_any(channel):
+                case CommitRequest() as question:
+                    await self._signer.serve(channel, question)
+                    return
+                case DealingRequest() | AgreementRequest() | ShareRequest() as question:
+                    await send(channel, self._key_events.answer(channel.peer, question))
+                case message:
+                    raise RequestRefused(f"{type(message).__name__} is no question")
 
 
 async def _refuse(channel: AuthenticatedChannel, reason: str) -> None:

@@ -153,7 +153,7 @@ def unknown_access_key(public_key: PublicKey, block: Block) -> QueryError:
 
 def nothing_to_call(account_id: str, block: Block) -> QueryError:
     """A view call to an account without a contract."""
-    missing = f'CompilationError(CodeDoesNotExist {{ account_id: AccountId("{account_id}") }})'
+    missing = f'CompilationError(CodeDoesNotExist {{ account_id: "{account_id}" }})'
     sentence = f"wasm execution failed with error: {missing}"
     return QueryError(no_contract_code(account_id, block), {"error": sentence, "logs": [], **_at(block)})
 
