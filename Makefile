@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test molecule molecule-base lint format bench contract contract-check lock ci ci-full clean
+.PHONY: help setup drill test molecule molecule-base bundles lint format bench contract contract-check lock ci ci-full clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -44,6 +44,9 @@ molecule: $(STAMP) molecule-base ## play the roles on real Debian hosts of this 
 molecule-base: $(STAMP) ## build the hosts' base image, once (about 40 seconds)
 	@$(BIN)/python -m tests.molecule.hosts base
 
+bundles: $(STAMP) ## build what the roles install on machines without a network: dist/*.tar
+	$(BIN)/python roles/bundle/files/build.py --to dist
+
 lint: $(STAMP) ## what pre-commit and CI check: format, lint, types, imports, roles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -69,6 +72,7 @@ lock: $(STAMP) ## resolve the lock files again
 	$(BIN)/pip install -q 'uv>=0.9'
 	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/agent.txt
+	$(LOCK) pyproject.toml requirements/devnet.in -c requirements/dev.txt -o requirements/devnet.txt
 	@! grep -nE 'https?://|^--|file:' requirements/*.txt
 
 ci: ## everything CI runs, as CI runs it

@@ -26,8 +26,8 @@ ONE_LOCALNET = ("tests/drills/", "tests/roles/")
 
 
 def find_tool(name: str) -> str | None:
-    """Where a tool of the machine is: on PATH, or beside this Python, where a wheel may have put it."""
-    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    """Where a tool of the machine is: beside this Python, where a wheel may have put it, or on PATH."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,6 +20,14 @@ for value, letter in enumerate(ALPHABET_BYTES):
 # Five digits at a time: as many as MicroPython handles without big integers, which are some ten times dearer.
 CHUNK_DIGITS = 5
 CHUNK = 58**CHUNK_DIGITS
+# bytes: base58 of the least and of the greatest number of so many bytes whose first is not zero
+BASE58_BOUNDS = {
+    32: ("4uQeVj5tqViQh7yWWGStvkEG1Zmhx6uasJtWCJziofM", "JEKNVnkbo3jma5nREBBJCDoXFVeKkD56V3xKrvRmWxFG"),
+    64: (
+        "2AFv15MNPuA84RmU66xw2uMzGipcVxNpzAffoacGVvjFue3CBmf633fAWuiP9cwL9C3z3CJiGgRSFjJfeEcA6QX",
+        "67rpwLCuS5DGA8KGZXKsVQ7dnPb9goRLoKfgGbLfQg9WoLUgNY77E2jT11fem3coV9nAkguBACzrU1iyZM4B8roQ",
+    ),
+}
 HEX_DIGITS = "0123456789abcdef"
 LETTERS_AND_DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 URL_CHARACTERS = LETTERS_AND_DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZ-._~:/?#[]@!$&'()*+,;=%"
@@ -161,10 +169,29 @@ def base58_decode(digits: str, size: int) -> bytes | None:
     return raw if zeros == len(digits) - len(digits.lstrip("1")) else None
 
 
+def is_base58(digits: str, size: int) -> bool:
+    """Whether `digits` stand for exactly `size` bytes, in the one form there is.
+
+    The alphabet is in the order of ASCII, so that of two texts of one length the greater number is the greater text.
+    Between the least and the greatest number of `size` bytes that do not begin with a zero byte nothing need be
+    decoded, which is dear.
+    """
+    if size not in BASE58_BOUNDS or digits.startswith("1"):
+        return base58_decode(digits, size) is not None
+    least, greatest = BASE58_BOUNDS[size]
+    if len(digits) == len(least):
+        in_bounds = least <= digits
+    elif len(digits) == len(greatest):
+        in_bounds = digits <= greatest
+    else:
+        in_bounds = len(least) < len(digits) < len(greatest)
+    return in_bounds and consists_of(digits, ALPHABET)
+
+
 def public_key(value: "Json", where: str, prefix: str, size: int) -> str:
     """A key string: `prefix` and the base58 of exactly `size` bytes."""
     key = text(value, where)
-    if not key.startswith(prefix) or base58_decode(key[len(prefix) :], size) is None:
+    if not key.startswith(prefix) or not is_base58(key[len(prefix) :], size):
         raise ContractError(f"{where} must be '{prefix}' followed by the base58 of {size} bytes")
     return key
 

@@ -3,8 +3,8 @@
 from contract import codec, domains, records
 from contract.codec import ContractError
 from contract.domains import MOST_DOMAINS
-from contract.records import NODE, Account, Pair
-from contract.session import UNRECORDED, Session, participant_info
+from contract.records import Account, Pair
+from contract.session import MOST_PARTICIPANTS, UNRECORDED, Session, participant_info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from contract.codec import Json
 
-MOST_PARTICIPANTS = 400
 LONGEST_WAIT_BLOCKS = 10**9
 
 # name: default, least, most
@@ -59,37 +58,41 @@ def checked_config(value: "Json") -> dict[str, int]:
 def store_participants(session: Session, entries: "list[Any]", signer_keys: "Json") -> None:
     header = session.header
     lines = {}
-    names: list[str] = []
+    names = {}
+    used = {}
+    founding_keys = []
     for entry in entries:
-        if not isinstance(entry, list) or len(entry) != 3:  # noqa: PLR2004 - near/mpc's triple
-            raise ContractError("each participant must be a list of account id, participant id and info")
-        name = codec.account_id(entry[0], "the account of a participant")
-        participant_id = codec.integer(entry[1], f"the participant id of {name}")
-        url, tls = participant_info(entry[2], header.config, f"the info of {name}")
+        name, participant_id, pair = checked_participant(session, entry, signer_keys)
+        if name in names:
+            raise ContractError(f"{name} is listed twice among the participants; list it once")
         if participant_id in lines or participant_id >= header.next_participant_id:
             raise ContractError(f"the participant id of {name} must be unique and below participants.next_id")
-        lines[participant_id] = records.entry_line(name, participant_id, url, tls)
-        names.append(name)
-        if not isinstance(signer_keys, dict) or name not in signer_keys:
-            raise ContractError(f"signer_keys lacks the key of {name}; add it")
-        pair = Pair(codec.ed25519_key(signer_keys[name], f"the signer key of {name}"), tls, url)
-        store_participant(session, name, participant_id, pair)
-    codec.fields(signer_keys, "signer_keys", tuple(names))
-    session.store.set("participants", "\n".join([lines[participant_id] for participant_id in sorted(lines)]))
-
-
-def store_participant(session: Session, name: str, participant_id: int, pair: Pair) -> None:
-    account = Account(session.store, name)
-    if account.is_participant():
-        raise ContractError(f"{name} is listed twice among the participants; list it once")
-    for key in (pair.signer, pair.tls):
-        if pair.signer == pair.tls or records.key_record(session.store, key) is not None:
+        if pair.signer in used or pair.tls in used or pair.signer == pair.tls:
             raise ContractError(f"a key of {name} is used twice; every signer key and TLS key must be its own")
-    records.record_pair(session.store, name, NODE, pair)
-    account.participant_id = participant_id
-    account.node = pair
-    account.pairs_recorded = 1
-    account.save(session.store)
+        names[name] = used[pair.signer] = used[pair.tls] = True
+        lines[participant_id] = records.node_line(name, participant_id, pair)
+        founding_keys.append(f"{pair.signer} {pair.tls} {name}\n")
+        account = Account(None, name)
+        account.participant_id = participant_id
+        account.node = pair
+        account.pairs_recorded = 1
+        account.save(session.store)
+    if len(signer_keys) > len(names):
+        codec.fields(signer_keys, "signer_keys", tuple(names))
+    session.store.set("participants", "\n".join([lines[participant_id] for participant_id in sorted(lines)]))
+    session.store.set("founding_keys", "".join(founding_keys))
+
+
+def checked_participant(session: Session, entry: "Json", signer_keys: "Json") -> "tuple[str, int, Pair]":
+    """Account, participant id and node of one of the participants."""
+    if not isinstance(entry, list) or len(entry) != 3:  # noqa: PLR2004 - near/mpc's triple
+        raise ContractError("each participant must be a list of account id, participant id and info")
+    name = codec.account_id(entry[0], "the account of a participant")
+    participant_id = codec.integer(entry[1], f"the participant id of {name}")
+    url, tls = participant_info(entry[2], session.header.config, f"the info of {name}")
+    if not isinstance(signer_keys, dict) or name not in signer_keys:
+        raise ContractError(f"signer_keys lacks the key of {name}; add it")
+    return name, participant_id, Pair(codec.ed25519_key(signer_keys[name], f"the signer key of {name}"), tls, url)
 
 
 def store_domains(session: Session, given_domains: "Json", keyset: "Json", participants: int) -> None:

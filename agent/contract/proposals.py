@@ -8,7 +8,7 @@ from contract import codec, domains, records, recovery, resharing, votes
 from contract.codec import ContractError
 from contract.records import Account
 from contract.resharing import Parameters
-from contract.session import Session, participant_info
+from contract.session import MOST_PARTICIPANTS, Session, participant_info
 from contract.votes import OpenVotes
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from contract.codec import Json
     from contract.views import Reader
 
-MOST_PARTICIPANTS = 400
 PARAMETERS_VOTE = "vote_new_parameters, a vote below the threshold"
 NO_DOMAINS = "vote_new_parameters, when there is no domain to reshare"
 

@@ -7,6 +7,7 @@
 | prospective                | accounts with a candidate that are no participants                             |
 | account/<account>          | its key pairs, cooldown, waiver votes                                          |
 | key/<key>                  | what this signer or TLS key stands for, for ever                               |
+| founding_keys              | the same for the keys `init` was given: lines `signer key, TLS key, account`   |
 | domains                    | a line for each domain: its registry entry; in Initializing the new ones too   |
 | keyset                     | a line for each domain: its keyset entry; in Initializing those generated      |
 | votes/<kind>               | open votes: [choice, voters, ...]                                              |
@@ -122,10 +123,10 @@ class Header:
 
 
 class Account:
-    """One account's machines. An account never seen before is one without any."""
+    """One account's machines. An account never seen before is one without any; without a store it is such a one."""
 
-    def __init__(self, store: "Store", account_id: str) -> None:
-        stored = load(store, f"account/{account_id}") or {}
+    def __init__(self, store: "Store | None", account_id: str) -> None:
+        stored = {} if store is None else load(store, f"account/{account_id}") or {}
         self.account_id = account_id
         self.participant_id: int | None = stored.get("participant_id")
         self.node = pair_from(stored.get("node"))
@@ -171,7 +172,17 @@ class KeyRecord:
 
 def key_record(store: "Store", key: str) -> KeyRecord | None:
     stored = load(store, f"key/{key}")
-    return None if stored is None else KeyRecord(stored[0], stored[1], stored[2], stored[3])
+    return founding_key_record(store, key) if stored is None else KeyRecord(stored[0], stored[1], stored[2], stored[3])
+
+
+def founding_key_record(store: "Store", key: str) -> KeyRecord | None:
+    """The record of a key that `init` put in force."""
+    lines = store.get("founding_keys") or ""
+    place = lines.find(f"{key} ")
+    if place < 0:
+        return None
+    signer, tls, account_id = lines[lines.rfind("\n", 0, place) + 1 : lines.find("\n", place)].split(" ")
+    return KeyRecord(account_id, NODE, SIGNER, tls) if key == signer else KeyRecord(account_id, NODE, TLS, signer)
 
 
 def record_pair(store: "Store", account_id: str, role: str, pair: Pair) -> None:
@@ -272,5 +283,5 @@ def prospective_accounts(store: "Store") -> list[str]:
 
 def votes_of_participants(store: "Store", votes: list[str]) -> int:
     """How many of `votes` are by accounts that are participants now."""
-    lines = participant_lines(store)
-    return len([account_id for account_id in votes if f'["{account_id}",' in lines])
+    names = {line[2 : line.find('"', 2)]: True for line in participant_lines(store).split("\n")}
+    return len([account_id for account_id in votes if account_id in names])

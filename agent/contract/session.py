@@ -17,6 +17,7 @@ NODE_IN_FORCE = "the node in force"
 CANDIDATE = "a candidate node"
 BACKUP_SERVICE_IN_FORCE = "the backup service in force"
 
+MOST_PARTICIPANTS = 400
 MOST_PAIRS_OF_AN_ACCOUNT = 250  # bounds what one account can make the contract remember
 
 

@@ -10,10 +10,12 @@ from tests.contract.world import (
     BOB,
     CAITSITH_DOMAIN,
     CAROL,
+    CONTRACT,
     ERIN,
     FROST_DOMAIN,
     PARTICIPANTS,
     info,
+    init_arguments,
     key,
     node_signer,
     node_tls,
@@ -26,6 +28,15 @@ ERIN_NODE = "erin node"
 ERIN_TLS = "erin TLS"
 ERIN_URL = "http://erin.example"
 ERIN_ID = 7
+
+
+EMPTY_KEYSET_DIGEST = hashlib.sha256(b"sharekeeper-keyset-v1\n5\n").hexdigest()
+
+
+def init_without_domains(height: int = 1) -> Call:
+    args = init_arguments()
+    args["domains"]["domains"] = args["keyset"]["domains"] = []
+    return call(height, "init", args, CONTRACT, "the contract's key")
 
 
 def domain(domain_id: int, **changed: Any) -> dict[str, Any]:

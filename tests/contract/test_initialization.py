@@ -7,8 +7,9 @@ import base58
 import pytest
 
 from contract.codec import ContractError
-from contract.initialization import MOST_DOMAINS, MOST_PARTICIPANTS
+from contract.domains import MOST_DOMAINS
 from contract.logic import execute
+from contract.session import MOST_PARTICIPANTS
 from tests.contract.test_logic_rules import DictStore, chain, look
 from tests.contract.world import ALICE, BOB, CONTRACT, info, init_arguments, key, keyset_digest, node_signer, node_tls
 
@@ -94,9 +95,9 @@ def test_the_same_domain_twice_is_refused() -> None:
 
 def test_more_participants_or_domains_than_a_call_can_hold_are_refused() -> None:
     participant = [BOB, 0, info("TLS")]
-    with pytest.raises(ContractError, match="participants has 129 entries; at most 128 are allowed"):
+    with pytest.raises(ContractError, match="participants has 401 entries; at most 400 are allowed"):
         initialise(changed(lambda a: entries(a).extend([participant] * (MOST_PARTICIPANTS - 2))))
-    with pytest.raises(ContractError, match=r"domains\.domains has 129 entries; at most 128 are allowed"):
+    with pytest.raises(ContractError, match=r"domains\.domains has 1001 entries; at most 1000 are allowed"):
         initialise(changed(lambda a: registry(a).extend(registry(a)[:1] * (MOST_DOMAINS - 1))))
 
 

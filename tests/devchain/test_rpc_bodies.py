@@ -166,6 +166,12 @@ METHODS = {
         ),
     ),
     "network_info": Answers(result="RpcNetworkInfoResponse", error="RpcNetworkInfoError", asked=(always([]),)),
+    "EXPERIMENTAL_receipt": Answers(
+        result="RpcReceiptResponse",
+        error="RpcReceiptError",
+        asked=tuple(lambda scene, at=at: {"receipt_id": scene.receipt_ids[at]} for at in (0, -1)),
+        refused=((always({"receipt_id": NO_TX}), "UNKNOWN_RECEIPT", 200),),
+    ),
     "EXPERIMENTAL_protocol_config": Answers(
         result="RpcProtocolConfigResponse",
         error="RpcProtocolConfigError",
@@ -325,6 +331,7 @@ async def scene(client: Client, monkeypatch) -> SimpleNamespace:
         invalid=invalid,
         dropped_tx_hash=dropped,
         waiting=waiting,
+        receipt_ids=[each["id"] for each in done["receipts_outcome"]],
         taken_in=taken_in,
         executed_in=done["receipts_outcome"][0]["block_hash"],
         chunk_hash=(await client.rpc("block", [taken_in]))["chunks"][0]["chunk_hash"],

@@ -50,12 +50,12 @@ def check_form(transaction: SignedTransaction) -> None:
     Raises:
         InvalidTransactionError: they are not.
     """
+    check_actions(transaction.actions)
     size = len(transaction.encoded)
     if size > MAX_TRANSACTION_BYTES:
         raise InvalidTransactionError({"TransactionSizeExceeded": {"size": size, "limit": MAX_TRANSACTION_BYTES}})
     if not transaction.has_valid_signature():
         raise InvalidTransactionError("InvalidSignature")
-    check_actions(transaction.actions)
 
 
 def check_actions(actions: tuple[Action, ...]) -> None:
@@ -128,6 +128,9 @@ def charge(transaction: SignedTransaction, state: Overlay, next_height: int) -> 
         InvalidTransactionError: signer, key, nonce, permission, allowance or balance do not allow it.
     """
     signer_id, public_key = transaction.signer_id, transaction.public_key
+    cost = transaction_cost(signer_id, transaction.receiver_id, transaction.actions)
+    if cost.total > U128_MAX:
+        raise InvalidTransactionError("CostOverflow")
     account = chain_state.read_account(state, signer_id)
     if account is None:
         raise InvalidTransactionError({"SignerDoesNotExist": {"signer_id": signer_id}})
@@ -135,17 +138,13 @@ def charge(transaction: SignedTransaction, state: Overlay, next_height: int) -> 
     if key is None:
         raise access_key_not_found(signer_id, public_key)
     _check_nonce(transaction.nonce, key.nonce, next_height)
-    cost = transaction_cost(signer_id, transaction.receiver_id, transaction.actions)
-    if cost.total > U128_MAX:
-        raise InvalidTransactionError("CostOverflow")
     if account.amount < cost.total:
         raise not_enough_balance(signer_id, account.amount, cost.total)
-    charged_key = AccessKey(nonce=transaction.nonce, permission=key.permission)
+    charged = replace(account, amount=account.amount - cost.total)
+    charged_key = _charge_key(transaction, key, cost)
+    _check_storage_balance(signer_id, charged)
     if isinstance(key.permission, FunctionCallAccess):
         _check_function_call_access(transaction, key.permission)
-        charged_key = replace(charged_key, permission=_spend_allowance(transaction, key.permission, cost.gas_cost))
-    charged = replace(account, amount=account.amount - cost.total)
-    _check_storage_balance(signer_id, charged)
     chain_state.write_account(state, signer_id, charged)
     chain_state.write_access_key(state, signer_id, public_key, charged_key)
     return cost
@@ -175,21 +174,24 @@ def _check_function_call_access(transaction: SignedTransaction, permission: Func
         raise InvalidAccessKeyError({"MethodNameMismatch": {"method_name": call.method_name}})
 
 
-def _spend_allowance(transaction: SignedTransaction, permission: FunctionCallAccess, cost: int) -> FunctionCallAccess:
-    if permission.allowance is None:
-        return permission
-    if permission.allowance < cost:
+def _charge_key(transaction: SignedTransaction, key: AccessKey, cost: TransactionCost) -> AccessKey:
+    """The key with the transaction's nonce and what is left of its allowance, which also bears the deposit."""
+    permission = key.permission
+    if not isinstance(permission, FunctionCallAccess) or permission.allowance is None:
+        return AccessKey(nonce=transaction.nonce, permission=permission)
+    if permission.allowance < cost.total:
         raise InvalidAccessKeyError(
             {
                 "NotEnoughAllowance": {
                     "account_id": transaction.signer_id,
                     "public_key": str(transaction.public_key),
                     "allowance": str(permission.allowance),
-                    "cost": str(cost),
+                    "cost": str(cost.total),
                 }
             }
         )
-    return replace(permission, allowance=permission.allowance - cost)
+    left = replace(permission, allowance=permission.allowance - cost.total)
+    return AccessKey(nonce=transaction.nonce, permission=left)
 
 
 def _check_storage_balance(signer_id: str, account: Account) -> None:

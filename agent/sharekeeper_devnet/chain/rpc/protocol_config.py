@@ -8,7 +8,7 @@ from sharekeeper_devnet.chain import admission, fees
 from sharekeeper_devnet.chain.genesis import EPOCH_LENGTH, GAS_LIMIT, PROTOCOL_VERSION, Genesis, time_text
 from sharekeeper_devnet.chain.primitives import REGISTRAR_ACCOUNT
 from sharekeeper_devnet.chain.rpc.views import View
-from sharekeeper_devnet.runtime import gas, host, vm
+from sharekeeper_devnet.runtime import gas, host, promise_functions, promises, vm
 
 MAX_TOP_LEVEL_LENGTH = 65
 NOT_SERVED = gas.MAX_GAS
@@ -32,7 +32,7 @@ def protocol_config_view(genesis: Genesis) -> View:
         "transaction_validity_period": genesis.transaction_validity_period,
         "protocol_treasury_account": "near",
         **_STAKING,
-        "runtime_config": _runtime_config(),
+        "runtime_config": _runtime_config(genesis),
     }
 
 
@@ -58,14 +58,14 @@ _STAKING: View = {
 """One validator without a stake makes all blocks: no rewards, no inflation, nobody is kicked out."""
 
 
-def _runtime_config() -> View:
+def _runtime_config(genesis: Genesis) -> View:
     return {
         "storage_amount_per_byte": str(fees.STORAGE_PRICE_PER_BYTE),
         "transaction_costs": {
             "action_receipt_creation_config": _fee(fees.RECEIPT),
             "data_receipt_creation_config": {
-                "base_cost": _cost(36_486_732_312, 36_486_732_312, 36_486_732_312),
-                "cost_per_byte": _cost(17_212_011, 47_683_715, 17_212_011),
+                "base_cost": _fee(fees.DATA_RECEIPT),
+                "cost_per_byte": _fee(fees.DATA_RECEIPT_BYTE),
             },
             "action_creation_config": _action_fees(),
             "storage_usage_config": {
@@ -76,7 +76,7 @@ def _runtime_config() -> View:
             "pessimistic_gas_price_inflation_ratio": [1, 1],
             "ml_dsa_65_verification_cost": NOT_SERVED,
         },
-        "wasm_config": _wasm_config(),
+        "wasm_config": _wasm_config(genesis),
         "account_creation_config": {
             "min_allowed_top_level_account_length": MAX_TOP_LEVEL_LENGTH,
             "registrar_account_id": REGISTRAR_ACCOUNT,
@@ -111,12 +111,12 @@ def _action_fees() -> View:
             "function_call_cost_per_byte": _fee(fees.CALL_KEY_BYTE),
         },
         "delete_key_cost": _fee(fees.DELETE_KEY),
-        "delete_account_cost": _cost(147_489_000_000, 147_489_000_000, 147_489_000_000),
+        "delete_account_cost": _fee(fees.DELETE_ACCOUNT),
         "delegate_cost": _cost(200_000_000_000, 200_000_000_000, 200_000_000_000),
     }
 
 
-def _wasm_config() -> View:
+def _wasm_config(genesis: Genesis) -> View:
     return {
         "ext_costs": dict(EXT_COSTS),
         "grow_mem_cost": 1,
@@ -140,7 +140,7 @@ def _wasm_config() -> View:
         "yield_with_id_host_fns": False,
         "universal_accounts": False,
         "bls12381_not_in_group_fix": False,
-        "limit_config": dict(_LIMITS),
+        "limit_config": {**_LIMITS, "yield_timeout_length_in_blocks": genesis.yield_timeout_blocks},
     }
 
 
@@ -209,14 +209,14 @@ EXT_COSTS: dict[str, int] = {
     "storage_iter_next_value_byte": 0,
     "touching_trie_node": 0,
     "read_cached_trie_node": 0,
-    "promise_and_base": 1_465_013_400,
-    "promise_and_per_promise": 5_452_176,
-    "promise_return": 560_152_386,
-    "yield_create_base": 153_411_779_276,
-    "yield_create_byte": 15_643_988,
+    "promise_and_base": gas.PROMISE_AND_BASE,
+    "promise_and_per_promise": gas.PROMISE_AND_EACH,
+    "promise_return": gas.PROMISE_RETURN,
+    "yield_create_base": gas.YIELD_CREATE_BASE,
+    "yield_create_byte": gas.YIELD_CREATE_BYTE,
     "yield_create_with_id_base": NOT_SERVED,
-    "yield_resume_base": 1_195_627_285_210,
-    "yield_resume_byte": 47_683_715,
+    "yield_resume_base": gas.YIELD_RESUME_BASE,
+    "yield_resume_byte": gas.YIELD_RESUME_BYTE,
     "validator_stake_base": 911_834_726_400,
     "validator_total_stake_base": 911_834_726_400,
     "universal_state_init_to_account_id_base": NOT_SERVED,
@@ -272,7 +272,7 @@ _LIMITS: View = {
     "max_receipt_total_input_size": 4 * 2**20,
     "max_length_storage_key": host.MAX_KEY_BYTES,
     "max_length_storage_value": host.MAX_VALUE_BYTES,
-    "max_promises_per_function_call_action": 1_024,
+    "max_promises_per_function_call_action": promises.MAX_PROMISES,
     "max_number_input_data_dependencies": 128,
     "max_functions_number_per_contract": 10_000,
     "max_globals_per_contract": None,
@@ -289,8 +289,7 @@ _LIMITS: View = {
     "max_types_per_contract": 1_024,
     "min_contract_size_per_local": None,
     "account_id_validity_rules_version": 2,
-    "yield_timeout_length_in_blocks": 200,
-    "max_yield_payload_size": 1_024,
+    "max_yield_payload_size": promise_functions.MAX_YIELD_PAYLOAD_BYTES,
     "max_state_init_entries": 0,
     "max_universal_state_init_keys": 0,
     "per_receipt_storage_proof_size_limit": 4_000_000,
