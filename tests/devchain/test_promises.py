@@ -6,7 +6,7 @@ After every block, balances, open receipts and burnt gas add up to what the chai
 import pytest
 from py_near import transactions as py_near
 
-from sharekeeper_devnet.chain import NEAR
+from sharekeeper_devnet.chain import NEAR, draft
 from sharekeeper_devnet.chain import state as chain_state
 from sharekeeper_devnet.chain.block import SuccessReceipt, SuccessValue
 from sharekeeper_devnet.chain.borsh import DecodeError
@@ -422,3 +422,37 @@ def test_a_view_makes_no_promises(name):
 
 def test_chains_with_different_yield_time_outs_are_different_chains():
     assert script_genesis().digest != script_genesis(yield_timeout_blocks=9).digest
+
+
+# more than a block holds
+
+
+def test_receipts_beyond_the_gas_of_a_block_wait_for_the_next_in_their_order(world, monkeypatch):
+    script = Script()
+    for index in range(6):
+        inner = Script()
+        inner.storage_write(f"key{index}", b"value", 0)
+        script.promise_create("two.near", "run", bytes(inner), amount(0), 10 * TERA)
+    tx_hash = world.start(script)
+    for _ in range(2):
+        world.produce_block()
+    monkeypatch.setattr(draft, "GAS_LIMIT", 3 * TERA)
+    ran = []
+    for _ in range(6):
+        ran.append([each.receipt.id for each in world.produce_block() if not each.receipt.is_refund])
+        world.restart()
+    calls = [each.receipt.id for each in world.ledger.progress(tx_hash).receipts if not each.receipt.is_refund]
+    assert [each for block in ran for each in block] == calls[1:]
+    assert max(map(len, ran)) < 6
+
+
+def test_the_same_bytes_sent_before_in_and_after_a_block_and_a_stop_are_applied_once(world):
+    transaction = world.sign("two.near", [py_near.create_transfer_action(5)])
+    for _ in range(5):
+        for _ in range(3):
+            world.ledger.submit(transaction)
+        world.produce_block()
+        world.restart()
+    assert world.balance("two.near") == 1_000 * NEAR + 5
+    heights = range(world.ledger.tip.head.height + 1)
+    assert [len(world.ledger.store.transactions_in(height)) for height in heights] == [0, 1, 0, 0, 0, 0]
