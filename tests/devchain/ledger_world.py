@@ -55,7 +55,7 @@ class World:
     def sign(self, receiver_id: str, actions: list, *, signer_id: str = USER, key: Key = ALICE) -> SignedTransaction:
         self.nonce += 1
         block_hash = self.ledger.tip.head.hash
-        if isinstance(actions[0], DeleteAccount):
+        if isinstance(actions[-1], DeleteAccount):
             return self._sign_by_hand(receiver_id, actions, signer_id, key)
         signed = py_near.sign_and_serialize_transaction(
             signer_id, key.secret, receiver_id, self.nonce, actions, block_hash

@@ -10,13 +10,15 @@ from sharekeeper_devnet.chain import NEAR, draft
 from sharekeeper_devnet.chain import state as chain_state
 from sharekeeper_devnet.chain.block import SuccessReceipt, SuccessValue
 from sharekeeper_devnet.chain.borsh import DecodeError
+from sharekeeper_devnet.chain.ledger import ExecutionStatus
 from sharekeeper_devnet.chain.rejection import InvalidTransactionError
 from sharekeeper_devnet.chain.state import ContractStorage
 from sharekeeper_devnet.chain.transaction import (
+    AccessKey,
+    AddKey,
     DeleteAccount,
     FullAccess,
     FunctionCallAccess,
-    Transfer,
     decode_signed_transaction,
 )
 from sharekeeper_devnet.runtime import CallContext, PublicKey, run
@@ -79,6 +81,22 @@ def test_without_promise_return_the_value_is_that_of_the_first_call(world):
     script.promise_create("two.near", "run", says("later"), amount(0), 10 * TERA)
     script.value_return("now")
     assert value(world.run(script)) == b"now"
+
+
+def test_a_value_returned_after_a_promise_is_the_result(world):
+    script = Script()
+    script.promise_return(script.promise_create("two.near", "run", says("later"), amount(0), 10 * TERA))
+    script.value_return("now")
+    assert value(world.run(script)) == b"now"
+
+
+def test_a_transaction_counts_as_executed_before_its_refund_arrives(world):
+    tx_hash = world.start(Script())
+    for _ in range(2):
+        world.produce_block()
+    inclusion = world.ledger.progress(tx_hash)
+    assert [each.executed_height for each in inclusion.receipts] == [2, None]
+    assert world.ledger.tip.status_of(inclusion) is ExecutionStatus.EXECUTED_OPTIMISTIC
 
 
 def test_a_receipt_runs_in_a_later_block_than_the_one_that_made_it(world):
@@ -219,6 +237,50 @@ def test_an_allowance_pays_for_the_gas_of_all_receipts_and_gets_the_rest_back(wo
     assert left == NEAR - burnt
 
 
+def test_gas_set_aside_for_receipts_is_not_burnt_when_the_call_runs_out_of_gas(world):
+    script = Script()
+    script.promise_create("two.near", "run", b"", amount(0), 20 * TERA)
+    script.promise_create("two.near", "run", b"", amount(0), 20 * TERA)
+    inclusion = world.run(script, gas=30 * TERA)
+    assert "Exceeded the prepaid gas." in str(failure(inclusion))
+    assert inclusion.receipt_outcome.gas_burnt < 10 * TERA
+
+
+def burnt_by(script: Script, **context) -> int:
+    call_context = CallContext(current_account_id="one.near", input=bytes(script), **context)
+    outcome = run(SCRIPT_WASM, "run", call_context, {})
+    assert outcome.status == "ok"
+    return outcome.gas_burnt
+
+
+def test_waiting_for_a_result_costs_the_fee_of_its_data():
+    apart, after = Script(), Script()
+    for script in (apart, after):
+        script.promise_batch_create("two.near")
+    apart.promise_batch_create("three.near")
+    after.promise_batch_then(0, "three.near")
+    assert 2 * 36_486_732_312 <= burnt_by(after) - burnt_by(apart) < 2 * 36_486_732_312 + TERA // 1_000
+
+
+def test_a_result_somebody_waits_for_costs_by_the_byte():
+    script = Script()
+    script.value_return(bytes(10_000))
+    more = burnt_by(script, output_receiver_ids=("two.near",)) - burnt_by(script)
+    assert abs(more - 10_000 * (47_683_715 + 17_212_011)) < TERA // 1_000
+
+
+def test_a_callee_pays_for_the_result_it_gives_to_a_callback(world):
+    def burnt_in_two(waited_for: bool) -> int:
+        script = Script()
+        asked = script.promise_create("two.near", "run", says("x" * 1_000), amount(0), 10 * TERA)
+        if waited_for:
+            script.promise_then(asked, "one.near", "run", reads(1), amount(0), 10 * TERA)
+        executed = list(world.run(script).executed())
+        return next(each.outcome.gas_burnt for each in executed if each.receipt.receiver_id == "two.near")
+
+    assert burnt_in_two(True) > burnt_in_two(False) + 1_000 * 47_683_715
+
+
 def test_weights_share_out_the_gas_that_is_left(world):
     script = Script()
     gas_of = Script()
@@ -312,6 +374,14 @@ def test_a_transaction_deletes_an_account_and_pays_out_what_is_left_of_it(world)
     assert world.balance("three.near") == 2_000 * NEAR - spent
 
 
+def test_what_a_receipt_adds_goes_with_the_account_it_deletes(world):
+    key = AddKey(public_key=PublicKey.from_text(CAROL.public), access_key=AccessKey(nonce=0, permission=FullAccess()))
+    actions = [key, DeleteAccount(beneficiary_id="three.near")]
+    inclusion = world.finish(world.submit("two.near", actions, signer_id="two.near"))
+    assert inclusion.result() == SuccessValue(value=b"")
+    assert list(world.ledger.state_at(world.ledger.tip.head).scan(b"k:two.near:")) == []
+
+
 def test_nobody_deletes_the_account_of_another(world):
     inclusion = world.finish(world.submit("two.near", [DeleteAccount(beneficiary_id=USER)]))
     assert failure(inclusion) == {"ActorNoPermission": {"account_id": "two.near", "actor_id": USER}}
@@ -328,7 +398,7 @@ def test_an_account_with_much_state_is_not_deleted(world):
 
 
 def test_a_deletion_must_be_the_last_action(world):
-    actions = [DeleteAccount(beneficiary_id=USER), Transfer(deposit=1)]
+    actions = [DeleteAccount(beneficiary_id=USER), DeleteAccount(beneficiary_id=USER)]
     with pytest.raises(InvalidTransactionError) as caught:
         world.submit("one.near", actions, signer_id="one.near")
     assert caught.value.reason == {"ActionsValidation": "DeleteActionMustBeFinal"}

@@ -86,6 +86,8 @@ def test_a_yield_resumed_by_the_call_that_made_it_runs_with_that_data(world):
     script.log_number(script.promise_yield_resume(REGISTER, 7, b"at once"))
     inclusion = world.run(script)
     assert value(inclusion) == b"at once"
+    assert not any(_is_yield(each) for each in inclusion.receipts)
+    assert list(world.ledger.state_at(world.ledger.tip.head).scan(b"y:one.near:")) == []
     assert [line for _, line in logs(inclusion)] == ["1", "1", "1"]
 
 
