@@ -118,6 +118,7 @@ async def test_an_endpoint_that_flaps_is_never_a_witness_of_anything_but_the_tru
     async with reader(net, "own", "a", quorum=2) as (asking, found):
         found["a"].mode = flaps(hostile)
         for _ in range(8):
+            await asyncio.sleep(0.1)
             survey = await asking.survey()
             if survey.agreed is not None:
                 assert read_views(survey.agreed.views).state.keyset == net.keyset
