@@ -69,6 +69,15 @@ async def test_honest_endpoints_agree_on_the_newest_block_and_all_views_at_it(ne
         assert set(standings(await asking.compare()).values()) == {Standing.AGREES}
 
 
+async def test_a_comparison_and_a_survey_cost_each_endpoint_a_handful_of_requests(net):
+    async with reader(net, "own", "a", "b", quorum=2) as (asking, found):
+        for ask, most in ((asking.compare, 5), (asking.survey, 4)):
+            for endpoint in found.values():
+                endpoint.calls.clear()
+            await ask()
+            assert all(len(endpoint.calls) <= most for endpoint in found.values())
+
+
 HOSTILE = [
     (hangs, Standing.HANGS),
     (garbage, Standing.GARBAGE),

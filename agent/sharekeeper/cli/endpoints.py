@@ -98,7 +98,7 @@ def quorum_lines(facts: dict[str, Any]) -> str:
     else:
         who = ", ".join(one["name"] for one in facts["endpoints"] if one["standing"] == Standing.AGREES)
         lines.append(
-            f"release: possible, {who} agree at block {agreed['height']} ({facts['needed']} of {number} needed)"
+            f"release: possible, agreed at block {agreed['height']} by {who} ({facts['needed']} of {number} needed)"
         )
         lines.append(f"block {agreed['hash']}")
     for one in facts["endpoints"]:
