@@ -210,7 +210,7 @@ KEY_EVENT_SEQUENCES = (
                 value={"3": [domain(FOUR, reconstruction_threshold=3)], "6": [domain(FOUR)]},
             ),
             add_domains(13, caller=ALICE, refusal="domains must add at least one domain"),
-            add_domains(13, *[domain(FOUR + n) for n in range(17)], caller=ALICE, refusal="at most 16 are allowed"),
+            add_domains(13, *[domain(FOUR + n) for n in range(9)], caller=ALICE, refusal="at most 8 are allowed"),
             add_domains(13, domain(FIVE), caller=ALICE, refusal="the domain id 5 must be 4"),
             add_domains(13, domain(FOUR), domain(FOUR), caller=ALICE, refusal="the domain id 4 must be 5"),
             add_domains(13, domain(FOUR, reconstruction_threshold=4), caller=ALICE, refusal="must be between 1 and 3"),

@@ -123,12 +123,16 @@ class Node:
         """The state that follows; None when the call is refused."""
         if action.method == TICK:
             return Node(self.store, self.height + 1)
-        store = ModelStore(self.store)
         try:
-            execute(_chain(store, self.height, action), action.method, json.loads(action.args))
+            return self.call(action)[0]
         except ContractError:
             return None
-        return Node(store, self.height)
+
+    def call(self, action: Action) -> "tuple[Node, Any]":
+        """The state after the call, and what the call returns. Raises `ContractError`."""
+        store = ModelStore(self.store)
+        result = execute(_chain(store, self.height, action), action.method, json.loads(action.args))
+        return Node(store, self.height), result
 
 
 def _chain(store: ModelStore, height: int, action: Action) -> Chain:
@@ -201,21 +205,23 @@ class Slice:
     def start(self) -> Node:
         """The network after `init`, every participant with a backup service."""
         node = Node(ModelStore(), START)
+        for action in self.opening():
+            node = node.call(action)[0]
+        return node
+
+    def opening(self) -> list[Action]:
+        """The calls that found the network."""
         first = Action("init", CONTRACT, "the contract's key", json.dumps(self._init_arguments()))
-        registered = [
+        services = [(account, service_key(account)) for account in self.participants]
+        return [first] + [
             Action(
                 "register_backup_service",
                 account,
-                service_key(account),
-                json.dumps({"backup_service_info": {"public_key": tls_key(service_key(account))}}),
+                signer,
+                json.dumps({"backup_service_info": {"public_key": tls_key(signer)}}),
             )
-            for account in self.participants
+            for account, signer in services
         ]
-        for action in (first, *registered):
-            after = node.after(action)
-            assert after is not None, f"the slice {self.name} cannot begin with {action.method}"
-            node = after
-        return node
 
     def _init_arguments(self) -> dict[str, Any]:
         entries = [
