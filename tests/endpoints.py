@@ -4,9 +4,9 @@ A mode is a function of request and honest answer. It may change the answer, wai
 """
 
 import asyncio
-import base64
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +14,7 @@ import aiohttp
 import base58
 from aiohttp import web
 
+FLAP_SECONDS = 0.4
 Answer = dict[str, Any] | bytes
 Mode = Callable[["Endpoint", dict[str, Any], dict[str, Any]], Answer | Awaitable[Answer]]
 
@@ -28,10 +29,10 @@ class Endpoint:
         self.url = ""
 
     async def ask(self, method: str, params: Any) -> Any:
-        """The honest answer's result."""
+        """The honest answer's result, None if it is an error."""
         body = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
         async with self._http.post(self.target, json=body) as answer:
-            return (await answer.json())["result"]
+            return (await answer.json()).get("result")
 
     async def _serve(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -108,7 +109,16 @@ async def _asked_anew(endpoint, asked):
     """The view at the true block, said to be at the endpoint's own."""
     named = asked["params"]["block_id"]
     found = await endpoint.ask("query", asked["params"] | {"block_id": other(named)})
-    return {"jsonrpc": "2.0", "id": asked["id"], "result": found | {"block_hash": named}}
+    return unknown_block(asked) if found is None else answered(asked, found | {"block_hash": named})
+
+
+def answered(asked, result):
+    return {"jsonrpc": "2.0", "id": asked["id"], "result": result}
+
+
+def unknown_block(asked):
+    error = {"name": "HANDLER_ERROR", "cause": {"name": "UNKNOWN_BLOCK", "info": {}}, "code": -32000}
+    return {"jsonrpc": "2.0", "id": asked["id"], "error": error}
 
 
 def other(block_hash: str) -> str:
@@ -128,20 +138,18 @@ def lags(blocks: int) -> Mode:
         if asked["params"] == {"finality": "final"}:
             return answer | {"result": await endpoint.ask("block", {"block_id": last})}
         if height > last:
-            error = {"name": "HANDLER_ERROR", "cause": {"name": "UNKNOWN_BLOCK", "info": {}}, "code": -32000}
-            return {"jsonrpc": "2.0", "id": asked["id"], "error": error}
+            return unknown_block(asked)
         return answer
 
     return mode
 
 
 def flaps(hostile: Mode) -> Mode:
-    """Honest and `hostile` in turn, request by request."""
-    turn = [0]
+    """`hostile` and honest in turn, for a moment each."""
 
     def mode(endpoint, asked, answer):
-        turn[0] += 1
-        return hostile(endpoint, asked, answer) if turn[0] % 2 else answer
+        turn = int(time.monotonic() / FLAP_SECONDS) % 2
+        return hostile(endpoint, asked, answer) if turn else answer
 
     return mode
 
@@ -160,7 +168,3 @@ def other_network(endpoint, asked, answer):
         answer["result"] |= {"chain_id": "elsewhere", "genesis_hash": other(answer["result"]["genesis_hash"])}
         return answer
     return forks(endpoint, asked, answer)
-
-
-def args_of(asked) -> Any:
-    return json.loads(base64.b64decode(asked["params"]["args_base64"]))

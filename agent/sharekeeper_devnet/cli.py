@@ -1,4 +1,4 @@
-"""`devnet`: deal, deploy and ask for signatures in a rehearsal; never for a public network.
+"""`devnet`: deal, deploy, propose and ask for signatures in a rehearsal; never for a public network.
 
 With `--json` each command prints one line `{"schema": 1, "type": ..., ...}`, errors too. Exit status 0, or the
 status of the error (docs/cli.md); `devnet sign` ends with 4 when nobody answered in time. Private keys are read
@@ -30,6 +30,7 @@ from sharekeeper.protocol.codec import DecodeError, parse_json
 from sharekeeper_devnet.network import admin
 from sharekeeper_devnet.network.dealing import DealPlan, deal_into_directories, read_members
 from sharekeeper_devnet.network.key_file import ensure_key_file
+from sharekeeper_devnet.network.proposing import PURPOSES, add_domains_arguments, new_parameters_arguments
 
 _YOCTO_PER_NEAR: Final = 10**24
 
@@ -68,7 +69,13 @@ def accounts(*, account_ids: tuple[AccountId, ...], keys_dir: Path, balance: int
     help="JSON list of {account_id, url, tls_public_key, signer_account_pk, keyshares_dir}.",
 )
 @click.option("--epoch", required=True, type=click.IntRange(min=0), help="Epoch of the keyset.")
-@click.option("--domains", default=3, show_default=True, type=click.IntRange(min=1), help="Number of domains.")
+@click.option(
+    "--domains",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Number of domains; 0: nothing is dealt, the network generates its keys itself.",
+)
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=N", help="Contract config, e.g. recovery_timeout_blocks=50."
 )
@@ -146,6 +153,76 @@ def sign(
     _run(as_json, work)
 
 
+@root.command("propose-domains")
+@rpc_option
+@click.option("--contract", "contract_id", required=True, type=ACCOUNT_ID, help="The contract account.")
+@click.option(
+    "--protocol", "protocols", multiple=True, required=True, type=click.Choice(list(PURPOSES)), help="Repeat for more."
+)
+@click.option("--threshold", required=True, type=click.IntRange(min=1), help="Shares needed to use each key.")
+@click.option("--out", required=True, type=FILE, help="File for `sharekeeper operator vote add-domains`.")
+@json_option
+def propose_domains(
+    *, rpc_url: str, contract_id: AccountId, protocols: tuple[str, ...], threshold: int, out: Path, as_json: bool
+) -> None:
+    """Write down new domains, whose keys the network generates once a threshold of operators votes for them."""
+
+    async def work() -> dict[str, Any]:
+        async with _endpoint(rpc_url, contract_id) as rpc:
+            arguments = await add_domains_arguments(rpc, protocols, threshold)
+        return _proposal("domains_proposal", arguments, out)
+
+    _run(as_json, work)
+
+
+@root.command("propose-parameters")
+@rpc_option
+@click.option("--contract", "contract_id", required=True, type=ACCOUNT_ID, help="The contract account.")
+@click.option(
+    "--member", "members", multiple=True, required=True, type=ACCOUNT_ID, help="Account of the new set; repeat."
+)
+@click.option("--threshold", required=True, type=click.IntRange(min=1), help="Votes that decide in the new set.")
+@click.option(
+    "--domain-threshold", "settings", multiple=True, metavar="ID=N", help="New threshold of a domain; repeat."
+)
+@click.option("--out", required=True, type=FILE, help="File for `sharekeeper operator vote new-parameters`.")
+@json_option
+def propose_parameters(
+    *,
+    rpc_url: str,
+    contract_id: AccountId,
+    members: tuple[AccountId, ...],
+    threshold: int,
+    settings: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write down another participant set or threshold, to which the keys pass once a threshold of operators votes."""
+
+    async def work() -> dict[str, Any]:
+        thresholds = dict(_domain_threshold(item) for item in settings)
+        async with _endpoint(rpc_url, contract_id) as rpc:
+            arguments = await new_parameters_arguments(rpc, members, threshold, thresholds)
+        return _proposal("parameters_proposal", arguments, out)
+
+    _run(as_json, work)
+
+
+def _proposal(kind: str, arguments: dict[str, Any], out: Path) -> dict[str, Any]:
+    content = json.dumps(arguments, indent=2).encode() + b"\n"
+    changed = not out.exists() or _bytes(out) != content
+    if changed:
+        write_file(out, content, what="proposal file")
+    return {"type": kind, "changed": changed, "file": str(out)}
+
+
+def _domain_threshold(item: str) -> tuple[int, int]:
+    number, _, threshold = item.partition("=")
+    if not (number.isdecimal() and threshold.isdecimal()):
+        raise ConfigInvalid(f"--domain-threshold takes ID=N with two whole numbers, not {item!r}")
+    return int(number), int(threshold)
+
+
 def _accounts(account_ids: tuple[AccountId, ...], keys_dir: Path, balance: int, out: Path) -> dict[str, Any]:
     made_any = False
     entries: list[dict[str, str]] = []
@@ -166,12 +243,19 @@ async def _connected(
     rpc_url: str, contract_id: AccountId, account_id: AccountId, key_file: Path
 ) -> AsyncIterator[tuple[NearRpc, NearCaller]]:
     """An endpoint of a rehearsal chain, and a caller with the key of that file."""
-    clock = SystemClock()
     key = read_operator_key(key_file)
+    async with _endpoint(rpc_url, contract_id) as rpc:
+        yield rpc, NearCaller(rpc=rpc, account_id=account_id, key=key, contract_id=contract_id, clock=SystemClock())
+
+
+@asynccontextmanager
+async def _endpoint(rpc_url: str, contract_id: AccountId) -> AsyncIterator[NearRpc]:
+    """An endpoint of a rehearsal chain."""
     # The chain id is free in a rehearsal; that it is none of the public ones is checked below.
+    clock = SystemClock()
     async with NearRpc(url=rpc_url, contract_id=contract_id, chain_id="", genesis_hash=None, clock=clock) as rpc:
         await admin.refuse_public_network(rpc)
-        yield rpc, NearCaller(rpc=rpc, account_id=account_id, key=key, contract_id=contract_id, clock=clock)
+        yield rpc
 
 
 def _run(as_json: bool, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> None:

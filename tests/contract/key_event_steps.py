@@ -75,10 +75,12 @@ def vote_pk(
     of: int = NEXT_DOMAIN,
     caller: str,
     signer: str = "",
+    epoch: int = 5,
     name: str = "new key",
+    given: Any = None,
     **expected: Any,
 ) -> Call:
-    args = {"key_event_id": key_event_id(5, of, attempt), "public_key": public_key(name)}
+    args = {"key_event_id": key_event_id(epoch, of, attempt), "public_key": given or public_key(name)}
     return call(height, "vote_pk", args, caller, signer, **expected)
 
 
@@ -164,12 +166,12 @@ def announce_erin(height: int = 10) -> Call:
     return call(height, "submit_participant_info", args, ERIN, ERIN_NODE)
 
 
-def reshare(height: int, *domains: int, members: tuple[str, ...], epoch: int = 6) -> tuple[Call, ...]:
-    """Every domain reshared at its first attempt."""
+def reshare(height: int, *domains: int, members: tuple[str, ...], epoch: int = 6, attempt: int = 0) -> tuple[Call, ...]:
+    """Every domain reshared, at its first attempt or another."""
     steps = []
     for domain_id in domains or (CAITSITH_DOMAIN, FROST_DOMAIN):
-        steps.append(start_reshare(height, of=domain_id, epoch=epoch, caller=members[0]))
-        steps += [vote_reshared(height, of=domain_id, epoch=epoch, caller=member) for member in members]
+        steps.append(start_reshare(height, attempt, of=domain_id, epoch=epoch, caller=members[0]))
+        steps += [vote_reshared(height, attempt, of=domain_id, epoch=epoch, caller=member) for member in members]
     return tuple(steps)
 
 

@@ -436,7 +436,9 @@ async def test_a_receipt_runs_one_block_after_its_transaction_and_is_final_two_b
             "tx", {"tx_hash": tx_hash, "sender_account_id": "alice.test.near", "wait_until": wait_until}
         )
 
-    assert await status("NONE") == {"final_execution_status": "NONE"}
+    with pytest.raises(RpcFailure) as waiting:
+        await status("NONE")
+    assert waiting.value.cause == "UNKNOWN_TRANSACTION"
     seen = []
     for _ in range(4):
         await client.chain.produce_block()

@@ -28,6 +28,7 @@ EXECUTED = {
     "OPEN": "open-a-backup-by-hand.md",
     "ROTATE": "rotate-keys.md",
     "DEPLOY": "deploy-contract.md",
+    "QUORUM": "endpoints-disagree.md",
     "ACCESS": "access-keys.md",
 }
 """The runbooks whose commands are run, under the names the tests have for them."""

@@ -315,6 +315,26 @@ async def test_an_account_is_asked_for_by_name():
         assert json.loads(base64.b64decode(calls[0]["params"]["args_base64"])) == {"account_id": "alpha.example.near"}
 
 
+def answered_with(height, block_hash=HASH):
+    return {"header": {"height": height, "hash": block_hash, "timestamp_nanosec": "7"}}
+
+
+async def test_a_block_is_asked_for_by_height_or_by_hash_and_is_the_one_asked_for():
+    async with endpoint(answered_with(100)) as (url, calls), rpc(url) as chain:
+        assert (await chain.block_at(100)).hash == HASH
+        assert (await chain.block_named(HASH)).height == 100
+        assert [call["params"] for call in calls] == [{"block_id": 100}, {"block_id": HASH}]
+        with pytest.raises(ChainAnswerInvalid, match="with block 100, not 99"):
+            await chain.block_at(99)
+        with pytest.raises(ChainAnswerInvalid, match="another block"):
+            await chain.block_named(OTHER_HASH)
+
+
+async def test_a_final_block_below_the_last_one_is_no_contradiction_where_nothing_is_remembered():
+    async with endpoint(answered_with(100), answered_with(90)) as (url, _), rpc(url) as chain:
+        assert [(await chain.final_block()).height for _ in range(2)] == [100, 90]
+
+
 async def test_a_view_of_no_named_block_is_of_the_newest_final_one():
     async with endpoint(viewed({"ä": 1}, at=OTHER_HASH)) as (url, calls), rpc(url) as chain:
         assert await chain.view("config", {}, None) == {"ä": 1}

@@ -69,6 +69,15 @@ async def test_honest_endpoints_agree_on_the_newest_block_and_all_views_at_it(ne
         assert set(standings(await asking.compare()).values()) == {Standing.AGREES}
 
 
+async def test_a_comparison_and_a_survey_cost_each_endpoint_a_handful_of_requests(net):
+    async with reader(net, "own", "a", "b", quorum=2) as (asking, found):
+        for ask, most in ((asking.compare, 5), (asking.survey, 4)):
+            for endpoint in found.values():
+                endpoint.calls.clear()
+            await ask()
+            assert all(len(endpoint.calls) <= most for endpoint in found.values())
+
+
 HOSTILE = [
     (hangs, Standing.HANGS),
     (garbage, Standing.GARBAGE),
@@ -118,6 +127,7 @@ async def test_an_endpoint_that_flaps_is_never_a_witness_of_anything_but_the_tru
     async with reader(net, "own", "a", quorum=2) as (asking, found):
         found["a"].mode = flaps(hostile)
         for _ in range(8):
+            await asyncio.sleep(0.1)
             survey = await asking.survey()
             if survey.agreed is not None:
                 assert read_views(survey.agreed.views).state.keyset == net.keyset

@@ -4,10 +4,12 @@ Real vault, approvals, overrides and sessions; chain, endpoints and wire are sim
 two frames.
 """
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from sharekeeper.backup_service.report import report_backup_service
 from sharekeeper.domain.backup import QuorumOverride
 from sharekeeper.errors import ChainAnswerInvalid, ChainUnavailable, PolicyRefused, WrongNetwork
 from sharekeeper.protocol.quorum import Standing
@@ -94,8 +96,11 @@ async def test_without_a_quorum_that_shows_the_recovery_the_node_is_not_even_dia
         shows(recovery(new=node_keys(12))),
         shows(recovery(confirmed=True)),
         shows(replace(recovery(), previous=replace(RUNNING, keyset=keyset(4)))),
-        shows(recovery(), replace(TRUTH, backup_service=None)),
-        shows(recovery(), replace(TRUTH, backup_service=replace(OWN, tls_public_key=tls(99), signer_key=signer(99)))),
+        shows(recovery(), replace(TRUTH, backup_services=(None, None))),
+        shows(
+            recovery(),
+            replace(TRUTH, backup_services=(replace(OWN, tls_public_key=tls(99), signer_key=signer(99)), None)),
+        ),
     ],
     ids=["running", "other id", "other machine", "confirmed", "older keyset", "not registered", "replaced"],
 )
@@ -244,7 +249,7 @@ async def test_an_override_takes_no_approvals_place(bench):
         ({}, read(RUNNING, TRUTH)),
         ({}, read(recovery(new=node_keys(12)), TRUTH)),
         ({}, read(recovery(recovery_id=8), TRUTH)),
-        ({}, read(recovery(), replace(TRUTH, backup_service=None))),
+        ({}, read(recovery(), replace(TRUTH, backup_services=(None, None)))),
         ({}, PolicyRefused("that block is not final")),
         ({}, ChainUnavailable("unknown block")),
     ],
@@ -298,6 +303,31 @@ async def test_an_endpoint_that_does_not_agree_is_a_fault_with_its_name_until_it
     await watch.compare()
     assert bench.service.faults.current() == ()
     assert {one.standing for one in watch.last.judgements} == {Standing.AGREES}
+
+
+async def test_one_endpoint_alone_is_compared_with_nobody_and_said_to_be_alone(bench):
+    bench.truth.others, bench.truth.quorum = {}, 1
+    bench.chain.state = RUNNING
+    await bench.turns()
+    await asyncio.wait_for(bench.service.endpoints.run(), 1)
+    assert bench.truth.comparisons == 0
+    report = report_backup_service(bench.service, bench.clock.wall_ns())
+    assert report.reasons == []
+    assert "one NEAR endpoint alone" in report.warnings[0]
+    assert report.status["warnings"] == report.warnings
+    bench.truth.others, bench.truth.quorum = {"a": honest}, 2
+    assert report_backup_service(bench.service, bench.clock.wall_ns()).warnings == []
+
+
+async def test_a_garbled_answer_of_the_only_endpoint_releases_nothing_and_leaves_no_fault_behind(bench):
+    bench.truth.others, bench.truth.quorum = {"own": garbage}, 1
+    await bench.turns(2)
+    assert bench.codes() == {"no_quorum"}
+    bench.truth.others = {}
+    bench.clock.seconds += 31
+    await bench.turns(3)
+    assert bench.node.got_shares()
+    assert bench.codes() == set()
 
 
 async def test_where_no_quorum_agrees_the_fault_quotes_every_endpoint(bench):

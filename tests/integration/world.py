@@ -359,7 +359,8 @@ async def _deploy(network: World, names: tuple[str, ...], config: dict[str, int]
     members, signers = [], {}
     for operator in (network[name] for name in names):
         node = operator.node("old")
-        await operator.store("old").store_permanent(network.keyset, network.dealt.shares[operator.number])
+        if network.keyset.domains:
+            await operator.store("old").store_permanent(network.keyset, network.dealt.shares[operator.number])
         signers[operator.account_id] = str(node.keys.account.signer_key)
         members.append(
             Participant(account_id=operator.account_id, participant_id=operator.number, info=operator.info("old"))

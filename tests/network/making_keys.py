@@ -20,7 +20,7 @@ async def state_of(network: Rehearsal) -> ProtocolState:
     return await rpc.protocol_state(await rpc.head())
 
 
-async def until_state(network: Rehearsal, kind: type, *, seconds: float = 25.0, where=lambda _state: True):
+async def until_state(network: Rehearsal, kind: type, *, seconds: float = 40.0, where=lambda _state: True):
     """The first state of that kind for which `where` holds."""
     async with asyncio.timeout(seconds):
         while True:
@@ -106,9 +106,10 @@ class NodeProcess:
     def log(self) -> str:
         return "".join(self.lines)
 
-    async def until_logged(self, text: str, *, seconds: float = 25.0) -> None:
+    async def until_logged(self, *texts: str, seconds: float = 40.0) -> None:
+        """The node has logged one of the texts."""
         async with asyncio.timeout(seconds):
-            while text not in self.log():
+            while not any(text in self.log() for text in texts):
                 await asyncio.sleep(0.005)
 
     async def kill(self) -> None:

@@ -30,7 +30,12 @@ CONTRACT = AccountId("mpc.test.near")
 WASM = Path(sharekeeper_devnet.__file__).parent.parent / "contract" / "mpc_contract.wasm"
 BLOCK_MS = 60
 POLL_SECONDS = 0.05
-CONFIG = {"recovery_timeout_blocks": 500, "recovery_cooldown_blocks": 1, "request_timeout_blocks": 500}
+CONFIG = {
+    "recovery_timeout_blocks": 500,
+    "recovery_cooldown_blocks": 1,
+    "request_timeout_blocks": 500,
+    "key_event_timeout_blocks": 200,
+}
 CLOCK = SystemClock()
 
 

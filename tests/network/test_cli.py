@@ -90,6 +90,18 @@ def test_deal_writes_shares_and_init_file_once(devnet, tmp_path: Path) -> None:
     assert "holds another deal" in refused["message"]
 
 
+def test_a_deal_without_domains_is_an_init_file_and_no_shares(devnet, tmp_path: Path) -> None:
+    members = write_participants(tmp_path / "participants.json")
+    arguments = ("deal", "--threshold", 2, "--participants", members, "--epoch", 0, "--domains", 0)
+    for changed in (True, False):
+        status, made = devnet(*arguments, "--out", tmp_path / "init.json")
+        assert (status, made["changed"]) == (0, changed)
+    init = json.loads((tmp_path / "init.json").read_text())
+    assert init["domains"] == {"domains": [], "next_domain_id": 0}
+    assert init["keyset"] == {"epoch_id": 0, "domains": []}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["init.json", "participants.json"]
+
+
 def test_deal_says_when_the_shares_of_an_earlier_deal_are_gone(devnet, tmp_path: Path) -> None:
     members = write_participants(tmp_path / "participants.json")
     arguments = ("deal", "--threshold", 2, "--participants", members, "--epoch", 5, "--out", tmp_path / "init.json")
@@ -104,7 +116,7 @@ def test_deal_says_when_the_shares_of_an_earlier_deal_are_gone(devnet, tmp_path:
     ("content", "message"),
     [
         ("not json", "not valid JSON"),
-        ("[]", "1 to 200 participants"),
+        ("[]", "1 to 400 participants"),
         ('[{"account_id": "a.near"}]', "'tls_public_key'|'url'"),
         (None, "cannot be read"),
     ],

@@ -30,14 +30,15 @@ def state_bytes(state: ProtocolState) -> bytes:
 
 
 def account_bytes(record: AccountRecord) -> bytes:
-    service = record.backup_service
     found = {
         "account_id": record.account_id,
         "is_participant": record.is_participant,
         "node": _node(record.node),
         "node_candidate": _node(record.node_candidate),
-        "backup_service": service
-        and {"tls_public_key": str(service.tls_public_key), "signer_account_pk": str(service.signer_key)},
+        "backup_services": [
+            service and {"tls_public_key": str(service.tls_public_key), "signer_account_pk": str(service.signer_key)}
+            for service in record.backup_services
+        ],
         "cooldown_until": record.cooldown_until,
     }
     return json.dumps(found).encode()

@@ -146,6 +146,11 @@ LIARS = [
         Standing.LAGS,
         "its newest final block 70 is 30 behind",
     ),
+    (
+        says("c", final=block(99), at=block(fork=1)),
+        Standing.LAGS,
+        "its newest final block 99 is 1 behind",
+    ),
     (Statement(endpoint="c", final=block(70, age=61)), Standing.LAGS, "70 is not of the last minute"),
 ]
 

@@ -209,6 +209,7 @@ async def endpoints_of(
                 chain_id=near.chain_id,
                 genesis_hash=genesis_hash,
                 clock=clock,
+                timeout_seconds=RPC_TIMEOUT_SECONDS,
             )
             endpoints[endpoint.name] = await stack.enter_async_context(rpc)
         yield endpoints

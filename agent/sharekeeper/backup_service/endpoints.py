@@ -79,7 +79,7 @@ class EndpointWatch:
     def learn(self, survey: Survey) -> None:
         """What a survey for a release proves against endpoints is a fault at once; it ends with a comparison."""
         for judgement in survey.judgements:
-            if judgement.standing in _PROVEN:
+            if judgement.standing in _PROVEN and not self.alone:
                 self._note(judgement)
 
     def _note(self, judgement: Judgement) -> None:

@@ -52,9 +52,7 @@ def quorum_facts(found: Survey, now_ns: int) -> dict[str, Any]:
     return {
         "release_possible": agreed is not None,
         "needed": found.quorum,
-        "agreed": None
-        if agreed is None
-        else {"height": agreed.block.height, "hash": agreed.block.hash, "endpoints": list(agreed.witnesses)},
+        "agreed": None if agreed is None else {"height": agreed.block.height, "hash": agreed.block.hash},
         "endpoints": [_endpoint(judgement, now_ns) for judgement in found.judgements],
     }
 
@@ -98,9 +96,9 @@ def quorum_lines(facts: dict[str, Any]) -> str:
             f"release: not possible, no {facts['needed']} of {number} endpoints agree on one fresh final block"
         )
     else:
-        who = ", ".join(agreed["endpoints"])
+        who = ", ".join(one["name"] for one in facts["endpoints"] if one["standing"] == Standing.AGREES)
         lines.append(
-            f"release: possible, {who} agree at block {agreed['height']} ({facts['needed']} of {number} needed)"
+            f"release: possible, agreed at block {agreed['height']} by {who} ({facts['needed']} of {number} needed)"
         )
         lines.append(f"block {agreed['hash']}")
     for one in facts["endpoints"]:

@@ -9,7 +9,7 @@ can say that the replacement was cancelled.
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from sharekeeper.crypto.keypair import KeyPair
@@ -397,8 +397,12 @@ class NodeAgent:
                 await self._send("conclude_recovery", {"recovery_id": recovery_id, "expected_keyset": expected})
 
     async def _send(self, method: str, args: dict[str, Any]) -> None:
+        """The call is final, and this machine remembers that the contract has recorded its keys since."""
         await self._ports.caller.call(method, args)
         log_event(_LOG, logging.INFO, f"{method} is final")
+        memory = self._ports.memory
+        if not memory.history.recorded:
+            await memory.remember(replace(memory.history, recorded=True), memory.floor_height)
 
     def _recovery_args(self, call: SubmitRecoveryInfo) -> dict[str, Any]:
         """The arguments of the first try while they are valid: the same call, so at most one of them takes effect."""

@@ -193,9 +193,9 @@ def _undecided(one: Statement, final: BlockRef) -> tuple[Standing, str]:
 
 def _compare(one: Statement, final: BlockRef, agreed: Agreed) -> tuple[Standing, str]:
     height, count = agreed.block.height, len(agreed.witnesses)
+    if final.height < height and one.block != agreed.block:
+        return Standing.LAGS, f"its newest final block {final.height} is {height - final.height} behind"
     if one.block is None:
-        if final.height < height:
-            return Standing.LAGS, f"its newest final block {final.height} is {height - final.height} behind"
         return Standing.HANGS, str(one.fault)
     if one.block != agreed.block:
         return (

@@ -103,11 +103,11 @@ class Draft:
                 self._deliver(record, data)
 
     def _deliver(self, record: ReceiptRecord, data: DataReceipt) -> None:
-        """Data reaches who waits for it; data for somebody who has it already, or is gone, is lost."""
+        """Data reaches who waits for it; what comes for a receipt that runs no more is lost."""
         self._note(replace(record, executed_height=self._context.height))
         waiting = self.queue.waiting_for(data.data_id)
         account_id = record.receipt.receiver_id
-        if waiting is None or chain_state.has_received(self._state, account_id, data.data_id):
+        if waiting is None:
             return
         state = Overlay(self._state)
         chain_state.write_received(state, account_id, data.data_id, data.data)

@@ -19,7 +19,7 @@ class ViewCache:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self.bytes = 0
         self._answers: OrderedDict[Question, Outcome | None] = OrderedDict()
 
     def answer(self, question: Question, compute: Callable[[], Outcome | None]) -> Outcome | None:
@@ -29,9 +29,9 @@ class ViewCache:
             return self._answers[question]
         outcome = compute()
         self._answers[question] = outcome
-        self._bytes += _size(question, outcome)
-        while self._bytes > self._max_bytes:
-            self._bytes -= _size(*self._answers.popitem(last=False))
+        self.bytes += _size(question, outcome)
+        while self.bytes > self._max_bytes:
+            self.bytes -= _size(*self._answers.popitem(last=False))
         return outcome
 
 

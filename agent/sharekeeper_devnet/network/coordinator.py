@@ -1,23 +1,28 @@
-"""The leader's side of a threshold signature: commitments from any threshold-1 peers, then their shares."""
+"""The leader's side of a threshold signature: commitments from any threshold-1 peers, then their shares.
+
+With commitments made ahead (`presigning.py`) the shares are all that is asked for.
+"""
 
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel, connect
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.keyset import Curve
+from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import Participant
-from sharekeeper.errors import PeerClosed, PeerFault, ProtocolViolation, SharekeeperError
+from sharekeeper.errors import HostFault, PeerClosed, PeerFault, ProtocolViolation, SharekeeperError
 from sharekeeper.ops.logs import log_event
-from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, p2p_address, receive, send
+from sharekeeper_devnet.network.channels import PEER_TIMEOUTS, PeerLine, p2p_address, receive, send
 from sharekeeper_devnet.network.curves import interpolate, share_identifier
-from sharekeeper_devnet.network.frost import SharesInvalid, SigningRound, aggregate
-from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, SignReply, SignRequest
+from sharekeeper_devnet.network.frost import SharesInvalid, SigningNonces, SigningRound, aggregate
+from sharekeeper_devnet.network.messages import CommitReply, CommitRequest, PresignedRequest, SignReply, SignRequest
+from sharekeeper_devnet.network.presigning import Precomputed, Presigning
 from sharekeeper_devnet.network.requests import SignatureRequest
 from sharekeeper_devnet.network.shares import RandomBytes, fresh_nonces, verifies, verifying_share
 from sharekeeper_devnet.network.standing import Signing
@@ -38,15 +43,28 @@ class _Offer:
     reply: CommitReply
 
 
-_Offers = Mapping[int, _Offer]
+class _Committed(Protocol):
+    """A peer that committed, now or ahead."""
+
+    @property
+    def peer(self) -> Participant:
+        """Who."""
+
+    @property
+    def reply(self) -> CommitReply:
+        """To what."""
+
+
+C = TypeVar("C", bound=_Committed)
 
 
 class Coordinator:
     """Collects signatures from this node and its peers."""
 
-    def __init__(self, *, identity: KeyPair, random_bytes: RandomBytes) -> None:
+    def __init__(self, *, identity: KeyPair, random_bytes: RandomBytes, presigning: Presigning) -> None:
         self._identity = identity
         self._random_bytes = random_bytes
+        self._presigning = presigning
 
     async def signature(self, standing: Signing, request: SignatureRequest) -> bytes:
         """The 64-byte signature of the request, verified.
@@ -56,6 +74,8 @@ class Coordinator:
         Raises:
             NotSigned: fewer than threshold-1 peers are left.
         """
+        if (made := await self._presigned(standing, request)) is not None:
+            return made
         peers = standing.peers
         while True:
             outcome = await self._attempt(standing, request, peers)
@@ -74,15 +94,49 @@ class Coordinator:
             offers = await _consistent_offers(
                 arriving, verifying, standing.threshold(request.domain_id), share.public_key
             )
-            signing_round = SigningRound.of(
-                message=request.payload,
-                group_key=share.public_key,
-                commitments=[nonces.commitment, *(offer.reply.commitment for offer in offers.values())],
-            )
-            shares = await _second_round(signing_round, offers)
+            signing_round = _round(request, share, nonces, offers)
+            question = SignRequest(commitments=signing_round.commitments)
+
+            async def asked(offer: _Offer) -> SignReply:
+                await send(offer.channel, question)
+                return await receive(offer.channel, SignReply)
+
+            shares = await _collected(offers, asked)
         shares[own_id] = nonces.sign(signing_round)
         verifying |= {identifier: offer.reply.verifying_share for identifier, offer in offers.items()}
         return _aggregated(signing_round, shares, verifying, offers)
+
+    async def _presigned(self, standing: Signing, request: SignatureRequest) -> bytes | None:
+        """The signature by commitments made ahead; None when there are too few, or a peer fails."""
+        share, own_id = standing.shares[request.domain_id], share_identifier(standing.me.participant_id)
+        verifying = {own_id: verifying_share(share)}
+        ahead = self._presigning.offers(standing, request.domain_id)
+        chosen = _consistent_set(ahead, verifying, standing.threshold(request.domain_id), share.public_key)
+        if not chosen:
+            return None
+        self._presigning.spend(chosen.values())
+        nonces = fresh_nonces(share, own_id, self._random_bytes)
+        signing_round = _round(request, share, nonces, chosen)
+        question = PresignedRequest(
+            request_id=request.request_id,
+            domain_id=request.domain_id,
+            payload=request.payload,
+            keyset=standing.running.keyset.digest(),
+            commitments=signing_round.commitments,
+        )
+
+        async def asked(offer: Precomputed) -> SignReply:
+            line = PeerLine(self._identity, offer.peer)
+            try:
+                return await line.ask(question, SignReply)
+            finally:
+                line.close()
+
+        shares = await _collected(chosen, asked)
+        shares[own_id] = nonces.sign(signing_round)
+        verifying |= {identifier: offer.reply.verifying_share for identifier, offer in chosen.items()}
+        outcome = _aggregated(signing_round, shares, verifying, chosen)
+        return outcome if isinstance(outcome, bytes) else None
 
     @asynccontextmanager
     async def _commitments(
@@ -165,8 +219,8 @@ async def _consistent_offers(
 
 
 def _consistent_set(
-    offers: _Offers, own: Mapping[int, bytes], threshold: int, group_key: bytes
-) -> dict[int, _Offer] | None:
+    offers: Mapping[int, C], own: Mapping[int, bytes], threshold: int, group_key: bytes
+) -> dict[int, C] | None:
     for identifiers in itertools.combinations(offers, threshold - len(own)):
         points = {**own, **{identifier: offers[identifier].reply.verifying_share for identifier in identifiers}}
         if _point_at(points, 0) == group_key:
@@ -175,7 +229,7 @@ def _consistent_set(
     return None
 
 
-def _name_misfits(offers: _Offers, points: Mapping[int, bytes]) -> None:
+def _name_misfits(offers: Mapping[int, C], points: Mapping[int, bytes]) -> None:
     for identifier, offer in offers.items():
         if _point_at(points, identifier) != offer.reply.verifying_share:
             log_event(_LOG, logging.WARNING, "bad verifying share", peer=offer.peer.account_id)
@@ -188,15 +242,22 @@ def _point_at(points: Mapping[int, bytes], at: int) -> bytes | None:
         return None
 
 
-async def _second_round(signing_round: SigningRound, offers: _Offers) -> dict[int, bytes]:
+def _round(request: SignatureRequest, share: KeyShare, nonces: SigningNonces, offers: Mapping[int, C]) -> SigningRound:
+    return SigningRound.of(
+        message=request.payload,
+        group_key=share.public_key,
+        commitments=[nonces.commitment, *(offer.reply.commitment for offer in offers.values())],
+    )
+
+
+async def _collected(offers: Mapping[int, C], asked: Callable[[C], Awaitable[SignReply]]) -> dict[int, bytes]:
     """The signature shares of the peers that sent one, unchecked; a peer lost now is named in the log."""
     shares: dict[int, bytes] = {}
 
-    async def ask(identifier: int, offer: _Offer) -> None:
+    async def ask(identifier: int, offer: C) -> None:
         try:
-            await send(offer.channel, SignRequest(commitments=signing_round.commitments))
-            shares[identifier] = (await receive(offer.channel, SignReply)).share
-        except PeerFault as error:
+            shares[identifier] = (await asked(offer)).share
+        except (PeerFault, HostFault, ValueError) as error:
             log_event(_LOG, logging.WARNING, "peer lost", peer=offer.peer.account_id, reason=str(error))
 
     await asyncio.gather(*(ask(identifier, offer) for identifier, offer in offers.items()))
@@ -204,7 +265,7 @@ async def _second_round(signing_round: SigningRound, offers: _Offers) -> dict[in
 
 
 def _aggregated(
-    signing_round: SigningRound, shares: Mapping[int, bytes], verifying: Mapping[int, bytes], offers: _Offers
+    signing_round: SigningRound, shares: Mapping[int, bytes], verifying: Mapping[int, bytes], offers: Mapping[int, C]
 ) -> bytes | frozenset[int]:
     if lost := frozenset(signing_round.identifiers) - frozenset(shares):
         return lost

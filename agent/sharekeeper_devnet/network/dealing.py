@@ -16,7 +16,7 @@ from sharekeeper.protocol.codec import DecodeError, decode_keyset, field, intege
 from sharekeeper_devnet.network.curves import RandomBelow
 from sharekeeper_devnet.network.dealer import deal, init_arguments
 
-MAX_PARTICIPANTS: Final = 200
+MAX_PARTICIPANTS: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 One channel carries one signature: the leader sends `CommitRequest`, the signer answers `CommitReply`; the leader
 sends `SignRequest`, the signer answers `SignReply`. Or it carries one question of a key event (`session.py`): a
-recipient sends `DealingRequest`, `AgreementRequest` or `ShareRequest`, and gets the reply of that name. Any answer
-may be `Refusal` instead. Each message is one frame of canonical JSON with a `type`. `decode` is total: a message,
+recipient sends `DealingRequest`, `AgreementRequest` or `ShareRequest`, and gets the reply of that name. Ahead of
+requests a leader collects commitments (`PrecomputeRequest`, `PrecomputeReply`), and signs with them in one round
+(`PresignedRequest`, `SignReply`). Any answer may be `Refusal` instead. Each message is one frame of canonical JSON with a `type`. `decode` is total: a message,
 or `DecodeError`.
 """
 
@@ -61,6 +62,33 @@ class SignReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrecomputeRequest:
+    """A leader asks for commitments ahead of requests; those it had of that keyset and domain are void then."""
+
+    domain_id: int
+    keyset: KeysetDigest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecomputeReply:
+    """The signer's commitments, each good for one signature, and its verifying share (32 bytes)."""
+
+    commitments: tuple[Commitment, ...]
+    verifying_share: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresignedRequest:
+    """Both rounds in one: the contract's request, and the commitments of all signers, made ahead."""
+
+    request_id: int
+    domain_id: int
+    payload: bytes
+    keyset: KeysetDigest
+    commitments: tuple[Commitment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DealingRequest:
     """A recipient of that attempt (`Attempt.digest`) asks for the peer's dealing."""
 
@@ -111,7 +139,9 @@ class Refusal:
 
 KeyEventQuestion = DealingRequest | AgreementRequest | ShareRequest
 KeyEventReply = DealingReply | AgreementReply | ShareReply
-Message = CommitRequest | CommitReply | SignRequest | SignReply | KeyEventQuestion | KeyEventReply | Refusal
+SigningMessage = CommitRequest | CommitReply | SignRequest | SignReply
+PresigningMessage = PrecomputeRequest | PrecomputeReply | PresignedRequest
+Message = SigningMessage | PresigningMessage | KeyEventQuestion | KeyEventReply | Refusal
 
 _QUESTION_NAMES: Final[Mapping[type[KeyEventQuestion], str]] = {
     DealingRequest: "dealing_request",
@@ -122,37 +152,60 @@ _QUESTION_NAMES: Final[Mapping[type[KeyEventQuestion], str]] = {
 
 def encode(message: Message) -> bytes:
     """The frame of a message."""
+    if isinstance(message, Refusal):
+        body: dict[str, Any] = {"type": "refusal", "reason": message.reason[:_MAX_REASON]}
+    elif isinstance(message, KeyEventQuestion | KeyEventReply):
+        body = _key_event_json(message)
+    elif isinstance(message, PresigningMessage):
+        body = _presigning_json(message)
+    else:
+        body = _signing_json(message)
+    return canonical_json(body)
+
+
+def _signing_json(message: SigningMessage) -> dict[str, Any]:
     match message:
         case CommitRequest():
-            body: dict[str, Any] = {
-                "type": "commit_request",
-                "request_id": message.request_id,
-                "domain_id": message.domain_id,
-                "payload": message.payload.hex(),
-                "keyset": str(message.keyset),
-            }
+            return {"type": "commit_request", **_request_json(message)}
         case CommitReply():
-            body = {
+            verifying_share = message.verifying_share.hex()
+            return {
                 "type": "commit_reply",
-                "verifying_share": message.verifying_share.hex(),
+                "verifying_share": verifying_share,
                 **_commitment_json(message.commitment),
             }
         case SignRequest():
-            body = {"type": "sign_request", "commitments": [_commitment_json(item) for item in message.commitments]}
+            return {"type": "sign_request", **_commitments_json(message.commitments)}
         case SignReply():
-            body = {"type": "sign_reply", "share": message.share.hex()}
+            return {"type": "sign_reply", "share": message.share.hex()}
+
+
+def _presigning_json(message: PresigningMessage) -> dict[str, Any]:
+    match message:
+        case PrecomputeRequest():
+            return {"type": "precompute_request", "domain_id": message.domain_id, "keyset": str(message.keyset)}
+        case PrecomputeReply():
+            verifying_share = message.verifying_share.hex()
+            return {
+                "type": "precompute_reply",
+                "verifying_share": verifying_share,
+                **_commitments_json(message.commitments),
+            }
+        case PresignedRequest():
+            return {"type": "presigned_request", **_request_json(message), **_commitments_json(message.commitments)}
+
+
+def _key_event_json(message: KeyEventQuestion | KeyEventReply) -> dict[str, Any]:
+    match message:
         case DealingRequest() | AgreementRequest() | ShareRequest():
-            body = {"type": _QUESTION_NAMES[type(message)], "attempt": str(message.attempt)}
+            return {"type": _QUESTION_NAMES[type(message)], "attempt": str(message.attempt)}
         case DealingReply():
-            body = {"type": "dealing_reply", **_dealing_json(message.dealing)}
+            return {"type": "dealing_reply", **_dealing_json(message.dealing)}
         case AgreementReply():
             agreed = message.agreement
-            body = {"type": "agreement_reply", "dealers": list(agreed.dealers), "digest": str(agreed.digest)}
+            return {"type": "agreement_reply", "dealers": list(agreed.dealers), "digest": str(agreed.digest)}
         case ShareReply():
-            body = {"type": "share_reply", "share": message.share.reveal().hex()}
-        case Refusal():
-            body = {"type": "refusal", "reason": message.reason[:_MAX_REASON]}
-    return canonical_json(body)
+            return {"type": "share_reply", "share": message.share.reveal().hex()}
 
 
 def decode(frame: bytes) -> Message:
@@ -181,15 +234,18 @@ def _commit_request(value: object) -> CommitRequest:
     )
 
 
-def _commit_reply(value: object) -> CommitReply:
-    verifying_share = _hex(text(value, "verifying_share"), _POINT_BYTES)
-    GROUPS[Curve.ED25519].check(verifying_share)
-    return CommitReply(commitment=_commitment(value), verifying_share=verifying_share)
+def _presigned_request(value: object) -> PresignedRequest:
+    return PresignedRequest(
+        request_id=integer(value, "request_id"),
+        domain_id=integer(value, "domain_id"),
+        payload=_hex(text(value, "payload")),
+        keyset=KeysetDigest(text(value, "keyset")),
+        commitments=_commitments(value),
+    )
 
 
-def _sign_request(value: object) -> SignRequest:
-    items = array(value, "commitments", maximum=_MAX_SIGNERS)
-    return SignRequest(commitments=tuple(_commitment(item) for item in items))
+def _precompute_request(value: object) -> PrecomputeRequest:
+    return PrecomputeRequest(domain_id=integer(value, "domain_id"), keyset=KeysetDigest(text(value, "keyset")))
 
 
 def _agreement_reply(value: object) -> AgreementReply:
@@ -200,9 +256,14 @@ def _agreement_reply(value: object) -> AgreementReply:
 
 _DECODERS: Final[Mapping[str, Callable[[object], Message]]] = {
     "commit_request": _commit_request,
-    "commit_reply": _commit_reply,
-    "sign_request": _sign_request,
+    "commit_reply": lambda value: CommitReply(commitment=_commitment(value), verifying_share=_verifying(value)),
+    "sign_request": lambda value: SignRequest(commitments=_commitments(value)),
     "sign_reply": lambda value: SignReply(share=_hex(text(value, "share"), _SHARE_BYTES)),
+    "precompute_request": _precompute_request,
+    "precompute_reply": lambda value: PrecomputeReply(
+        commitments=_commitments(value), verifying_share=_verifying(value)
+    ),
+    "presigned_request": _presigned_request,
     "dealing_request": lambda value: DealingRequest(attempt=Sha256Hex(text(value, "attempt"))),
     "dealing_reply": lambda value: DealingReply(dealing=_dealing(value)),
     "agreement_request": lambda value: AgreementRequest(attempt=Sha256Hex(text(value, "attempt"))),
@@ -211,6 +272,16 @@ _DECODERS: Final[Mapping[str, Callable[[object], Message]]] = {
     "share_reply": lambda value: ShareReply(share=Secret(_hex(text(value, "share"), _SHARE_BYTES))),
     "refusal": lambda value: Refusal(reason=text(value, "reason")[:_MAX_REASON]),
 }
+
+
+def _verifying(value: object) -> bytes:
+    verifying_share = _hex(text(value, "verifying_share"), _POINT_BYTES)
+    GROUPS[Curve.ED25519].check(verifying_share)
+    return verifying_share
+
+
+def _commitments(value: object) -> tuple[Commitment, ...]:
+    return tuple(_commitment(item) for item in array(value, "commitments", maximum=_MAX_SIGNERS))
 
 
 def _commitment(value: object) -> Commitment:
@@ -226,6 +297,19 @@ def _commitment_json(commitment: Commitment) -> dict[str, Any]:
         "identifier": commitment.identifier,
         "hiding": commitment.hiding.hex(),
         "binding": commitment.binding.hex(),
+    }
+
+
+def _commitments_json(commitments: tuple[Commitment, ...]) -> dict[str, Any]:
+    return {"commitments": [_commitment_json(item) for item in commitments]}
+
+
+def _request_json(message: CommitRequest | PresignedRequest) -> dict[str, Any]:
+    return {
+        "request_id": message.request_id,
+        "domain_id": message.domain_id,
+        "payload": message.payload.hex(),
+        "keyset": str(message.keyset),
     }
 
 

@@ -25,6 +25,7 @@ from sharekeeper_devnet.network.config import MpcNodeConfig
 from sharekeeper_devnet.network.coordinator import Coordinator, NotSigned
 from sharekeeper_devnet.network.health import HealthServer
 from sharekeeper_devnet.network.key_events import KeyEvents
+from sharekeeper_devnet.network.presigning import KeptNonces, Presigning
 from sharekeeper_devnet.network.requests import SignatureRequest, leader
 from sharekeeper_devnet.network.service import Service
 from sharekeeper_devnet.network.signer import Signer
@@ -68,11 +69,12 @@ class MpcNode:
             contract_id=config.near.contract_id,
             clock=clock,
         )
-        self._coordinator = Coordinator(identity=tls_key, random_bytes=secrets.token_bytes)
+        self._presigning = Presigning(identity=tls_key, clock=clock)
+        self._kept_nonces = KeptNonces()
+        self._coordinator = Coordinator(identity=tls_key, random_bytes=secrets.token_bytes, presigning=self._presigning)
         self._key_events = KeyEvents(identity=tls_key, store=store, caller=self._caller, clock=clock)
-        service = Service(
-            signer=Signer(reader=self._reader, random_bytes=secrets.token_bytes), key_events=self._key_events
-        )
+        signer = Signer(reader=self._reader, random_bytes=secrets.token_bytes, kept=self._kept_nonces)
+        service = Service(signer=signer, key_events=self._key_events)
         self._listener = ChannelListener(
             config.listen.host,
             config.listen.port,
@@ -113,6 +115,7 @@ class MpcNode:
         """No port is open, no task is left."""
         await self._cancel_answers()
         await self._key_events.stop()
+        await self._presigning.stop()
         await self._listener.stop()
         await self._health.stop()
 
@@ -124,6 +127,8 @@ class MpcNode:
         await self._key_events.act(standing)
         if not isinstance(standing, Signing):
             return
+        self._kept_nonces.purge(standing)
+        await self._presigning.act(standing)
         self._answered &= {request.request_id for request in standing.requests}
         for request in standing.requests:
             if self._is_mine(standing, request):

@@ -1,10 +1,11 @@
-"""What other nodes may ask of this one: one signature per channel, or any number of questions of a key event."""
+"""What other nodes may ask of this one: one signature per channel, or any number of questions."""
 
 import logging
 from typing import Final
 
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel
-from sharekeeper.errors import PeerFault
+from sharekeeper.domain.identity import TlsKey
+from sharekeeper.errors import PeerFault, ProtocolViolation
 from sharekeeper.ops.logs import log_event
 from sharekeeper_devnet.network.channels import RequestRefused, receive_any, send
 from sharekeeper_devnet.network.key_events import KeyEvents
@@ -12,6 +13,9 @@ from sharekeeper_devnet.network.messages import (
     AgreementRequest,
     CommitRequest,
     DealingRequest,
+    Message,
+    PrecomputeRequest,
+    PresignedRequest,
     Refusal,
     ShareRequest,
 )
@@ -28,29 +32,38 @@ class Service:
         self._key_events = key_events
 
     async def serve(self, channel: AuthenticatedChannel) -> None:
-        """The peer has its answer, or a refusal with the reason. Never raises a `PeerFault`."""
+        """The peer has its answers, or refusals with the reason. Never raises a `PeerFault`."""
         try:
-            await self._serve(channel)
-        except RequestRefused as refusal:
-            log_event(_LOG, logging.WARNING, "request refused", peer=str(channel.peer), reason=str(refusal))
-            await _refuse(channel, str(refusal))
+            while True:
+                question = await receive_any(channel)
+                if isinstance(question, CommitRequest):
+                    await self._sign(channel, question)
+                    return
+                await send(channel, await self._answer(channel.peer, question))
         except PeerFault as error:
             log_event(_LOG, logging.INFO, "peer lost", peer=str(channel.peer), reason=str(error))
 
-    async def _serve(self, channel: AuthenticatedChannel) -> None:
-        while True:
-            match await receive_any(channel):
-                case CommitRequest() as question:
-                    await self._signer.serve(channel, question)
-                    return
-                case DealingRequest() | AgreementRequest() | ShareRequest() as question:
-                    await send(channel, self._key_events.answer(channel.peer, question))
-                case message:
-                    raise RequestRefused(f"{type(message).__name__} is no question")
+    async def _sign(self, channel: AuthenticatedChannel, question: CommitRequest) -> None:
+        try:
+            await self._signer.serve(channel, question)
+        except RequestRefused as refusal:
+            await send(channel, _refusal(channel.peer, refusal))
+
+    async def _answer(self, peer: TlsKey, question: Message) -> Message:
+        try:
+            match question:
+                case DealingRequest() | AgreementRequest() | ShareRequest():
+                    return self._key_events.answer(peer, question)
+                case PrecomputeRequest():
+                    return await self._signer.precompute(peer, question)
+                case PresignedRequest():
+                    return await self._signer.sign_presigned(peer, question)
+                case _:
+                    raise ProtocolViolation(f"{type(question).__name__} is no question")
+        except RequestRefused as refusal:
+            return _refusal(peer, refusal)
 
 
-async def _refuse(channel: AuthenticatedChannel, reason: str) -> None:
-    try:
-        await send(channel, Refusal(reason=reason))
-    except PeerFault as error:
-        log_event(_LOG, logging.INFO, "peer lost", peer=str(channel.peer), reason=str(error))
+def _refusal(peer: TlsKey, refusal: RequestRefused) -> Refusal:
+    log_event(_LOG, logging.WARNING, "request refused", peer=str(peer), reason=str(refusal))
+    return Refusal(reason=str(refusal))

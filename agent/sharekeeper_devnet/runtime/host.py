@@ -307,10 +307,6 @@ class Host:
         except UnicodeDecodeError:
             raise faults.bad_text("UTF8" if encoding == "utf-8" else "UTF16") from None
 
-    def text(self, length: int, pointer: int) -> str:
-        """The UTF-8 string at `pointer`."""
-        return self._text(length, pointer, "utf-8")[0]
-
     @env("i64 i64")
     def log_utf8(self, length: int, pointer: int) -> None:
         self._log(*self._text(length, pointer, "utf-8"))
@@ -325,7 +321,7 @@ class Host:
 
     @env("i64 i64")
     def panic_utf8(self, length: int, pointer: int) -> None:
-        raise faults.guest_panic(self.text(length, pointer))
+        raise faults.guest_panic(self._text(length, pointer, "utf-8")[0])
 
     @env("i32 i32 i32 i32")
     def abort(self, message_pointer: int, file_pointer: int, line: int, column: int) -> None:

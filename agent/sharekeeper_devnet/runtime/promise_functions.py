@@ -38,7 +38,9 @@ def _amount(host: Host, pointer: int) -> int:
 
 
 def _account_id(host: Host, length: int, pointer: int) -> str:
-    text = host.text(length, pointer)
+    data = host.read(length, pointer)
+    host.meter.charge(gas.UTF8_BASE + gas.UTF8_BYTE * len(data))
+    text = data.decode(errors="replace")
     if not is_account_id(text):
         raise faults.HostFaultError("InvalidAccountId", "VM Logic returned an invalid account id")
     return text

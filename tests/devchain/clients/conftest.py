@@ -31,8 +31,8 @@ NearApiJs = Callable[..., Awaitable[dict]]
 
 @pytest.fixture
 async def chain(tmp_path: Path) -> AsyncIterator[DevChain]:
-    """A chain with a block every 20 ms that waits 5 seconds for a transaction."""
-    async with DevChain(tmp_path / "data", world.genesis(), block_time_ms=20, polling_timeout_s=5) as running:
+    """A chain with a block every 20 ms that waits long for a transaction: it may be the one that compiles the contract."""
+    async with DevChain(tmp_path / "data", world.genesis(), block_time_ms=20, polling_timeout_s=40) as running:
         yield running
 
 

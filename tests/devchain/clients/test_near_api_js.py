@@ -103,6 +103,23 @@ async def test_near_api_js_names_every_fault(far_client, near_api_js):
     assert "HostError" in seen["panic of a view"]["message"]
 
 
+async def test_near_api_js_reads_what_it_can_ask_a_node(chain, near_api_js):
+    taken = {"url": chain.rpc_url, "alice": account(world.ALICE_ID, ALICE), "counter": world.COUNTER}
+    found = await near_api_js("reads", taken)
+    assert (found["network"], found["gasPrice"], found["validators"]) == ("dev", "100000000", 1)
+    assert len(found["seatPrices"]) == 2
+    assert found["chunkTransactions"] == [found["transaction"]]
+    assert found["receipt"] == world.ALICE_ID
+    assert {"type": "data_touched", "account_id": world.COUNTER} in found["touched"]
+    assert found["accountChanges"] >= 1
+    assert found["oneKeyChanges"] == found["keyChanges"]
+    assert [each["type"] for each in found["keyChanges"]] == ["access_key_update"]
+    assert (found["dataChanges"], found["codeChanges"]) == (["data_update"], ["contract_code_update"])
+    assert found["contractState"] == 1
+    assert found["lightClient"] >= found["height"]
+    assert found["proof"]["classes"][0] == "RpcMethodNotFoundError"
+
+
 async def test_near_api_js_sees_the_same_outcome_of_the_same_bytes_and_they_count_once(client, near_api_js):
     taken = {
         "url": client.chain.rpc_url,

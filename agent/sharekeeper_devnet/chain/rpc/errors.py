@@ -111,8 +111,13 @@ def invalid_shard_id(shard_id: int) -> RpcError:
 
 
 def unknown_epoch() -> RpcError:
-    """The block or the epoch asked about is not of the current epoch."""
+    """There is no such epoch, or no block that could be of one."""
     return _handler_error("UNKNOWN_EPOCH", None, "Epoch not found")
+
+
+def validator_info_unavailable() -> RpcError:
+    """Validators are told of the current epoch, or by the last block of another."""
+    return _handler_error("VALIDATOR_INFO_UNAVAILABLE", None, "Validator info unavailable")
 
 
 def no_new_blocks(seconds: float) -> RpcError:

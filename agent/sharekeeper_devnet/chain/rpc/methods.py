@@ -22,8 +22,6 @@ from sharekeeper_devnet.chain.transaction import SignedTransaction
 
 Method: TypeAlias = Callable[[Params], Awaitable[object]]
 
-STATUS_ONLY = {ExecutionStatus.NONE, ExecutionStatus.INCLUDED, ExecutionStatus.INCLUDED_FINAL}
-"""When a client waits for no more than this, the answer is the status alone."""
 MAX_PEERS = 40
 
 
@@ -257,10 +255,8 @@ class Methods:
         except NotReachedError as error:
             pending = None if error.inclusion is None else await self._outcome(error.inclusion)
             raise errors.transaction_timeout(pending) from None
-        if inclusion is None:
-            return {"final_execution_status": ExecutionStatus.NONE.value}
-        if until in STATUS_ONLY:
-            return {"final_execution_status": self._driver.tip.status_of(inclusion).value}
+        if inclusion is None:  # it waits for a block; only who waits for nothing comes here
+            raise errors.unknown_transaction(hash_text(tx_hash))
         outcome = await self._outcome(inclusion)
         receipts = [views.receipt_view(each.receipt) for each in inclusion.receipts if each.receipt.is_action]
         return {**outcome, "receipts": receipts} if with_receipts else outcome
@@ -327,14 +323,17 @@ def _chunk_block(ledger: Ledger, params: Params) -> Block:
 
 
 def _check_epoch(ledger: Ledger, params: Params) -> None:
-    """Returns when validators are asked for now, or for a block or an epoch that is the current one."""
-    current = views.epoch_id(ledger.tip.head)
-    wanted = params.get("epoch_id") or current
-    if params.get("block_id", 0) is not None:
-        block = lookup(ledger, params.block_reference(0))
-        wanted = None if block is None else views.epoch_id(block)
-    if wanted != current:
+    """Returns when validators are asked for now, for the current epoch, or for the last block of an epoch."""
+    epoch = params.get("epoch_id")
+    if epoch is not None and epoch != views.epoch_id(ledger.tip.head):
         raise errors.unknown_epoch()
+    if params.get("block_id", 0) is None:
+        return
+    block = lookup(ledger, params.block_reference(0))
+    if block is None:
+        raise errors.unknown_epoch()
+    if epoch_height(block.height + 1) == epoch_height(block.height):
+        raise errors.validator_info_unavailable()
 
 
 def _version() -> View:

@@ -134,6 +134,37 @@ async function faults() {
   return seen;
 }
 
+// Every question near-api-js can ask a node, after one call.
+async function reads() {
+  const { alice, counter } = input;
+  const outcome = await accountOf(alice.id, alice.secret).callFunctionRaw({
+    contractId: counter, methodName: "increment", args: {}, waitUntil: "FINAL",
+  });
+  const block = await provider.viewBlock({ blockId: outcome.transaction_outcome.block_hash });
+  const at = { blockId: block.header.hash };
+  const executed = { blockId: outcome.receipts_outcome[0].block_hash };
+  const key = (await signerOf(alice.secret).getPublicKey()).toString();
+  return {
+    network: await provider.getNetworkId(),
+    gasPrice: (await provider.viewGasPrice(block.header.height)).gas_price,
+    validators: (await provider.viewValidators()).current_validators.length,
+    seatPrices: [await provider.getCurrentEpochSeatPrice(), await provider.getNextEpochSeatPrice()],
+    chunkTransactions: (await provider.viewChunk(block.chunks[0].chunk_hash)).transactions.map((each) => each.hash),
+    transaction: outcome.transaction.hash,
+    receipt: (await provider.viewTransactionReceipt(outcome.receipts_outcome[0].id)).predecessor_id,
+    touched: (await provider.blockChanges(executed)).changes,
+    accountChanges: (await provider.accountChanges([alice.id], at)).changes.length,
+    keyChanges: (await provider.accessKeyChanges([alice.id], at)).changes,
+    oneKeyChanges: (await provider.singleAccessKeyChanges([{ account_id: alice.id, public_key: key }], at)).changes,
+    dataChanges: (await provider.contractStateChanges([counter], executed)).changes.map((each) => each.type),
+    codeChanges: (await provider.contractCodeChanges([counter], { blockId: 0 })).changes.map((each) => each.type),
+    contractState: (await provider.viewContractState({ contractId: counter })).values.length,
+    lightClient: (await provider.nextLightClientBlock({ last_block_hash: block.header.prev_hash })).inner_lite.height,
+    height: block.header.height,
+    proof: await failureOf(() => provider.lightClientProof({ type: "transaction" })),
+  };
+}
+
 // The same signed bytes twice, and what a third party finds under their hash.
 async function twice() {
   const { alice, counter } = input;
@@ -161,6 +192,6 @@ async function timeout() {
   return { "time-out": await failureOf(() => provider.sendTransactionUntil(signed, "FINAL")) };
 }
 
-const commands = { session, faults, twice, timeout };
+const commands = { session, faults, reads, twice, timeout };
 const answer = await commands[process.argv[2]]();
 process.stdout.write(JSON.stringify(answer, (_, value) => (typeof value === "bigint" ? value.toString() : value)));

@@ -1,0 +1,1 @@
+"""Contracts that others wrote in Rust, on the dev chain."""
