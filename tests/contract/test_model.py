@@ -16,7 +16,16 @@ SLICES = bounded()
 DEEPER = bounded(machines=2, recoveries=3, attempts=2, epochs=3)
 MOST_STATES = 12_000
 MOST_STATES_DEEPER = 400_000
-NOT_MODELLED = {"update_participant_url", "submit_ephemeral_key", "sign", "respond", "register_backup_service"}
+NOT_MODELLED = {
+    "update_participant_url",
+    "submit_ephemeral_key",
+    "sign",
+    "respond",
+    "register_backup_service",
+    "vote_node_code_hash",
+    "vote_backup_service_code_hash",
+    "vote_measurements",
+}
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,8 @@ def _decide_own_recovery(state: Recovery, held: StoredBackup | None, delivered: 
         return Alarm(
             fault=NoBackup,
             message=f"recovery {state.recovery_id} of the own node started, and the vault has no usable backup of "
-            f"epoch {state.previous.keyset.epoch_id}: cancel the recovery and restart the old node if it still exists",
+            f"epoch {state.previous.keyset.epoch_id}: unless the account's other backup service has one, cancel the "
+            "recovery and restart the old node if it still exists",
         )
     if prospective_info(state.prospective, state.recovering.account_id) != state.recovering.info:
         return Alarm(
