@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -64,8 +65,7 @@ async def test_a_network_starts_from_nothing_reshapes_and_signs_with_the_same_ke
     assert [domain.public_key.curve for domain in running.keyset.domains] == ["Secp256k1", "Ed25519", "Bls12381"]
     first = await nothing.sign(b"generated")
     for name in NAMES:
-        assert files_of(nothing, name, "permanent") == [f"5-{running.keyset.digest()}.json"]
-        assert files_of(nothing, name, "temporary") == []
+        await nothing.wait_for(lambda name=name: only_files(nothing, name, f"5-{running.keyset.digest()}.json"))
 
     await nothing.start("dave")
     await announce(nothing, "dave")
@@ -75,11 +75,15 @@ async def test_a_network_starts_from_nothing_reshapes_and_signs_with_the_same_ke
         domain.public_key for domain in running.keyset.domains
     ]
     assert len(new.participants.members) == 4
+    for name in NEW_SET:
+        await nothing.wait_for(lambda name=name: only_files(nothing, name, f"6-{new.keyset.digest()}.json"))
     await nothing.kill("alice")
     assert (await nothing.sign(b"reshared")).public_key == first.public_key
-    for name in NEW_SET:
-        assert files_of(nothing, name, "permanent") == [f"6-{new.keyset.digest()}.json"]
-        assert files_of(nothing, name, "temporary") == []
+
+
+def only_files(network: Rehearsal, name: str, *permanent: str) -> bool:
+    """That operator's shares are those in use, and none is held besides."""
+    return files_of(network, name, "permanent") == [*permanent] and files_of(network, name, "temporary") == []
 
 
 async def test_nodes_killed_in_a_key_generation_cost_one_attempt_at_most(nothing: Rehearsal) -> None:
@@ -133,6 +137,19 @@ async def test_a_dead_holder_and_a_killed_newcomer_do_not_stop_a_resharing(tmp_p
                 await asyncio.sleep(0.05)
 
 
+async def test_a_holder_that_leaves_deals_for_one_that_lost_its_share(tmp_path: Path) -> None:
+    async with rehearsal(tmp_path, candidates=("dave",)) as network:
+        before = await until_state(network, Running)
+        shutil.rmtree(network.operators["bob"].keyshares_dir)
+        await network.start(*NEW_SET)
+        await announce(network, "dave")
+        await propose(network, ("alice", "bob"), {"alice": 0, "bob": 1, "dave": 3}, 2, {"1": 3})
+        after = await until_state(network, Running, where=lambda state: state.keyset.epoch_id == 6)
+        assert [key.public_key for key in after.keyset.domains] == [key.public_key for key in before.keyset.domains]
+        assert len((await network.sign(b"all three")).signature) == 64
+        await network.wait_for(lambda: not files_of(network, "carol", "permanent"))
+
+
 def lie_in_first_attempt(network: Rehearsal, liar: str) -> None:
     """The node of `liar` sends wrong shares while attempt 0 lasts."""
     events = network.operators[liar].node._key_events
@@ -181,8 +198,7 @@ async def test_a_cancelled_key_generation_and_resharing_leave_the_old_shares_and
         assert (await until_state(network, Running)).keyset == before.keyset
         assert len((await network.sign(b"as before")).signature) == 64
         for name in ("alice", "bob"):
-            assert files_of(network, name, "permanent") == held
-            assert files_of(network, name, "temporary") == []
+            await network.wait_for(lambda name=name: only_files(network, name, *held))
 
 
 async def test_nothing_a_node_receives_or_writes_in_a_resharing_is_the_key(
