@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import secrets
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,18 +13,20 @@ import pytest
 from sharekeeper.adapters import keyshare_store
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.domain.identity import TlsKey
-from sharekeeper.domain.keyset import DomainKey, Sha256Hex
+from sharekeeper.domain.keyset import DomainKey, KeyEventId, Sha256Hex
 from sharekeeper.domain.keyshare import ORDER
 from sharekeeper.domain.protocol_state import Initializing, Resharing, Running, running_part
 from sharekeeper.errors import PeerFault, PeerRefused
 from sharekeeper.secret import Secret
 from sharekeeper_devnet.network.channels import PeerLine, RequestRefused
 from sharekeeper_devnet.network.curves import GROUPS, lagrange, scalar_from_bytes
+from sharekeeper_devnet.network.dealer import deal
 from sharekeeper_devnet.network.messages import (
     AgreementRequest,
     DealingReply,
     DealingRequest,
     Message,
+    Refusal,
     ShareReply,
     ShareRequest,
     encode,
@@ -286,3 +290,23 @@ async def test_only_recipients_of_the_attempt_in_progress_get_answers(nothing: R
         await asked(dave, DealingRequest(attempt=attempt.digest()), DealingReply)
     with pytest.raises(RequestRefused, match="no recipient with your TLS key"):
         alice.node._key_events.answer(dave.tls.tls_key, DealingRequest(attempt=attempt.digest()))
+
+
+async def test_a_node_that_holds_its_share_already_votes_and_deals_no_more(tmp_path: Path) -> None:
+    """As after a crash between storing and voting: the attempt must not be dealt anew under the same name."""
+    async with rehearsal(tmp_path, domains=0) as network:
+        bob = network.operators["bob"]
+        key = deal(epoch_id=5, domains=2, threshold=2, participant_ids=(0, 1, 2), random_below=secrets.randbelow)
+        share = replace(key.shares[1][1], key_id=KeyEventId(epoch_id=5, domain_id=0, attempt_id=0))
+        await DirectoryKeyShareStore(bob.keyshares_dir).hold(share, height=10**6)
+        await network.start("alice", "bob")
+        await add_domains(network, ("alice", "bob"), kinds=("Frost",))
+
+        def voted(state: Initializing) -> bool:
+            return state.generating.instance is not None and state.generating.instance.completed == (1,)
+
+        state = await until_state(network, Initializing, where=voted)
+        assert state.generating.instance.public_key.share_form() == share.public_key
+        assert bob.node._key_events._session is None
+        refusal = bob.node._key_events.answer(TlsKey(bytes(32)), DealingRequest(attempt=Sha256Hex("00" * 32)))
+        assert refusal == Refusal(reason="this node is not at that attempt")
