@@ -6,7 +6,6 @@ Spec: "Todo", near/mpc #948.
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
