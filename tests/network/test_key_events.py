@@ -172,7 +172,7 @@ async def test_a_lying_node_is_named_and_the_next_attempt_goes_on_without_the_li
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger=PACKAGE)
-    settings = {"key_event_timeout_blocks": 50}
+    settings = {"key_event_timeout_blocks": 35}
     async with rehearsal(tmp_path, domains=0, config=settings) as network:
         await network.start(*NAMES)
         lie_in_first_attempt(network, "bob")
@@ -186,12 +186,12 @@ async def test_a_lying_node_is_named_and_the_next_attempt_goes_on_without_the_li
 
 
 async def test_a_cancelled_key_generation_and_resharing_leave_the_old_shares_and_no_others(tmp_path: Path) -> None:
-    async with rehearsal(tmp_path, candidates=("dave",), config={"key_event_timeout_blocks": 20}) as network:
+    async with rehearsal(tmp_path, candidates=("dave",)) as network:
         before = await until_state(network, Running)
         held = [f"5-{before.keyset.digest()}.json"]
         await network.start("alice", "bob")
         await add_domains(network, ("alice", "bob"), first=2, kinds=("Frost",))
-        await until_state(network, Initializing, where=lambda state: state.generating.next_attempt_id > 1)
+        await until_state(network, Initializing, where=lambda state: state.generating.instance is not None)
         await vote(network, ("alice", "bob"), "vote_cancel_keygen", {"next_domain_id": 3})
         assert (await until_state(network, Running)).keyset == before.keyset
 
