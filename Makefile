@@ -73,6 +73,7 @@ lock: $(STAMP) ## resolve the lock files again
 	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/agent.txt
 	$(LOCK) pyproject.toml requirements/devnet.in -c requirements/dev.txt -o requirements/devnet.txt
+	$(LOCK) requirements/node.in -o requirements/node.txt
 	@! grep -nE 'https?://|^--|file:' requirements/*.txt
 
 ci: ## everything CI runs, as CI runs it

@@ -10,7 +10,6 @@ from contract.codec import ContractError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from contract.codec import Json
@@ -103,26 +102,57 @@ def read_lines(text: str | None) -> list[str]:
     return text.split("\n") if text else []
 
 
-def as_list(lines: list[str]) -> str:
+def registry_line(text: str, domain_id: int) -> str:
+    """The registry entry of a domain, found in the text of all; empty when there is none."""
+    return line_at(text, text.find(f'{{"id":{domain_id},'))
+
+
+def keyset_entry(text: str, domain_id: int) -> str:
+    return line_at(text, text.find(f'{{"domain_id":{domain_id},'))
+
+
+def following_domain(text: str, domain_id: int) -> int | None:
+    """The id of the domain after that one in the registry; None after the last."""
+    end = text.find("\n", text.find(f'{{"id":{domain_id},'))
+    if end < 0:
+        return None
+    following: int = json.loads(line_at(text, end + 1))["id"]
+    return following
+
+
+def line_at(text: str, place: int) -> str:
+    """The line that begins at `place`; empty for no place."""
+    if place < 0:
+        return ""
+    end = text.find("\n", place)
+    return text[place:] if end < 0 else text[place:end]
+
+
+def with_line(text: str | None, line: str) -> str:
+    """The text with a line more."""
+    return f"{text}\n{line}" if text else line
+
+
+def as_list(text: str) -> str:
     """The JSON list of lines that are JSON each."""
-    return "[" + ",".join(lines) + "]"
+    return "[" + text.replace("\n", ",") + "]"
 
 
-def parsed(lines: list[str]) -> "list[Any]":
-    values: list[Any] = json.loads(as_list(lines))
+def parsed(text: str) -> "list[Any]":
+    values: list[Any] = json.loads(as_list(text))
     return values
 
 
-def keyset_digest(epoch_id: int, keyset: list[str], sha256: "Callable[[bytes], bytes]") -> str:
-    """The digest of docs/contract.md, "Canonical keyset and its digest"."""
-    lines = ["sharekeeper-keyset-v1", str(epoch_id)]
-    lines.extend([f"{entry['domain_id']}:{entry['attempt']}:{key_text(entry['key'])}" for entry in parsed(keyset)])
-    lines.append("")
-    return codec.to_hex(sha256("\n".join(lines).encode()))
+def canonical_line(domain_id: int, key: "dict[str, Any]", attempt: int) -> str:
+    """The line of a domain in the canonical keyset (docs/contract.md)."""
+    return f"{domain_id}:{attempt}:{key_text(key)}"
 
 
-def store(session: "Session", registry: list[str], keyset: list[str]) -> None:
-    """Puts a registry and the keyset of the header's epoch in force."""
-    session.store.set("domains", "\n".join(registry))
-    session.store.set("keyset", "\n".join(keyset))
-    session.header.keyset_digest = keyset_digest(session.header.epoch_id, keyset, session.chain.sha256)
+def store(session: "Session", registry: str, keyset: str, canonical: str) -> None:
+    """Puts a registry and the keyset of the header's epoch in force, the latter also as its canonical lines."""
+    session.store.set("domains", registry)
+    session.store.set("keyset", keyset)
+    session.store.set("canonical", canonical)
+    start = f"sharekeeper-keyset-v1\n{session.header.epoch_id}\n"
+    text = f"{start}{canonical}\n" if canonical else start
+    session.header.keyset_digest = codec.to_hex(session.chain.sha256(text.encode()))

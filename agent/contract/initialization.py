@@ -77,7 +77,7 @@ def store_participants(session: Session, entries: "list[Any]", signer_keys: "Jso
         account.node = pair
         account.pairs_recorded = 1
         account.save(session.store)
-    if len(signer_keys) > len(names):
+    if isinstance(signer_keys, dict) and len(signer_keys) > len(names):
         codec.fields(signer_keys, "signer_keys", tuple(names))
     session.store.set("participants", "\n".join([lines[participant_id] for participant_id in sorted(lines)]))
     session.store.set("founding_keys", "".join(founding_keys))
@@ -108,20 +108,23 @@ def store_domains(session: Session, given_domains: "Json", keyset: "Json", parti
     seen = {}
     lines = []
     key_lines = []
+    canonical = []
     for index in range(len(entries)):
         domain = domains.checked_domain(entries[index], participants)
         if domain["id"] in seen or domain["id"] >= header.next_domain_id:
             raise ContractError(f"the domain id {domain['id']} must be unique and below domains.next_domain_id")
         seen[domain["id"]] = True
         lines.append(domains.domain_line(domain))
-        key_lines.append(checked_keyset_line(keys[index], domain))
-    domains.store(session, lines, key_lines)
+        key, attempt = checked_keyset_entry(keys[index], domain)
+        key_lines.append(domains.keyset_line(domain["id"], domains.key_json(key), attempt))
+        canonical.append(domains.canonical_line(domain["id"], key, attempt))
+    domains.store(session, "\n".join(lines), "\n".join(key_lines), "\n".join(canonical))
 
 
-def checked_keyset_line(value: "Json", domain: "dict[str, Any]") -> str:
+def checked_keyset_entry(value: "Json", domain: "dict[str, Any]") -> "tuple[dict[str, Any], int]":
+    """The public key of a keyset entry and its attempt."""
     entry = codec.fields(value, "a keyset entry", ("domain_id", "key", "attempt"))
-    codec.integer(entry["attempt"], "a keyset entry's attempt")
+    attempt = codec.integer(entry["attempt"], "a keyset entry's attempt")
     if codec.integer(entry["domain_id"], "a keyset entry's domain_id") != domain["id"]:
         raise ContractError("keyset.domains and domains.domains must list the same domains in the same order")
-    key = domains.checked_key(entry["key"], domain)
-    return domains.keyset_line(domain["id"], domains.key_json(key), entry["attempt"])
+    return domains.checked_key(entry["key"], domain), attempt

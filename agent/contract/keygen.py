@@ -1,5 +1,7 @@
 """The Initializing state: keys for new domains, one after the other, by the votes of every participant."""
 
+import json
+
 from contract import codec, domains, key_event, records, votes
 from contract.codec import ContractError
 from contract.key_event import KeyEvent
@@ -14,7 +16,7 @@ ADD_DOMAINS_VOTE = "vote_add_domains, a vote below the threshold"
 PK_VOTE = "vote_pk, while votes or domains are missing"
 CANCEL_KEYGEN_VOTE = "vote_cancel_keygen, a vote below the threshold"
 
-MOST_DOMAINS_OF_A_VOTE = 16  # `state` shows each vote in full
+MOST_DOMAINS_OF_A_VOTE = 8  # `state` shows each vote in full
 CANCEL_VOTES = "cancel_keygen"
 
 
@@ -24,14 +26,13 @@ def vote_add_domains(session: Session, arguments: "Json") -> None:
     session.require_governing()
     lines = checked_new_domains(session, given["domains"])
     opened = OpenVotes(session.store, votes.ADD_DOMAINS)
-    entry = opened.cast(domains.as_list(lines), session.account.participant_id or 0)
+    entry = opened.cast(domains.as_list("\n".join(lines)), session.account.participant_id or 0)
     if len(entry[1]) < session.header.threshold:
         opened.save()
         session.outcome = ADD_DOMAINS_VOTE
         return
     votes.drop_all(session.store)
-    registry = domains.read_lines(session.store.get("domains"))
-    session.store.set("domains", "\n".join(registry + lines))
+    session.store.set("domains", domains.with_line(session.store.get("domains"), "\n".join(lines)))
     KeyEvent(session.header.epoch_id, session.header.next_domain_id).save(session.store)
     session.header.next_domain_id += len(lines)
 
@@ -72,9 +73,8 @@ def vote_pk(session: Session, arguments: "Json") -> None:
     store = session.store
     event = key_event.load_key_event(store)
     instance = key_event.instance_in_progress(session, event, given["key_event_id"])
-    registry = domains.read_lines(store.get("domains"))
-    keyset = domains.read_lines(store.get("keyset"))
-    domain = domains.parsed([registry[len(keyset)]])[0]
+    registry = store.get("domains") or ""
+    domain = json.loads(domains.registry_line(registry, event.domain_id))
     public_key = domains.checked_key(given["public_key"], domain)
     session.outcome = PK_VOTE
     if instance.public_key is None:
@@ -87,14 +87,18 @@ def vote_pk(session: Session, arguments: "Json") -> None:
     if not key_event.complete(instance, session.account.participant_id or 0, participants):
         event.save(store)
         return
-    line = domains.keyset_line(domain["id"], domains.key_json(instance.public_key), instance.attempt_id)
-    keyset.append(line)
-    if len(keyset) < len(registry):
-        store.set("keyset", "\n".join(keyset))
-        KeyEvent(event.epoch_id, domains.parsed([registry[len(keyset)]])[0]["id"]).save(store)
+    line = domains.keyset_line(event.domain_id, domains.key_json(instance.public_key), instance.attempt_id)
+    keyset = domains.with_line(store.get("keyset"), line)
+    canonical_line = domains.canonical_line(event.domain_id, instance.public_key, instance.attempt_id)
+    canonical = domains.with_line(store.get("canonical"), canonical_line)
+    following = domains.following_domain(registry, event.domain_id)
+    if following is not None:
+        store.set("keyset", keyset)
+        store.set("canonical", canonical)
+        KeyEvent(event.epoch_id, following).save(store)
         return
     session.outcome = "vote_pk"
-    end(session, registry, keyset)
+    end(session, registry, keyset, canonical)
 
 
 def vote_cancel_keygen(session: Session, arguments: "Json") -> None:
@@ -111,12 +115,14 @@ def vote_cancel_keygen(session: Session, arguments: "Json") -> None:
         records.save(session.store, CANCEL_VOTES, cancel_votes)
         session.outcome = CANCEL_KEYGEN_VOTE
         return
-    keyset = domains.read_lines(session.store.get("keyset"))
-    end(session, domains.read_lines(session.store.get("domains"))[: len(keyset)], keyset)
+    keyset = session.store.get("keyset") or ""
+    generated = len(domains.read_lines(keyset))
+    registry = "\n".join(domains.read_lines(session.store.get("domains"))[:generated])
+    end(session, registry, keyset, session.store.get("canonical") or "")
 
 
-def end(session: Session, registry: list[str], keyset: list[str]) -> None:
+def end(session: Session, registry: str, keyset: str, canonical: str) -> None:
     """What every way out of Initializing does."""
-    domains.store(session, registry, keyset)
+    domains.store(session, registry, keyset, canonical)
     for key in (CANCEL_VOTES, key_event.STORAGE_KEY):
         records.remove(session.store, key)

@@ -41,7 +41,7 @@ def vote_new_parameters(session: Session, arguments: "Json") -> None:
         return
     session.outcome = NO_DOMAINS
     votes.drop_all(session.store)
-    resharing.install(session, parameters, [])
+    resharing.install(session, parameters, "", "")
 
 
 def checked_proposal(session: Session, value: "Json", epoch_id: int) -> "tuple[Parameters, list[int]]":
@@ -51,7 +51,7 @@ def checked_proposal(session: Session, value: "Json", epoch_id: int) -> "tuple[P
     infos = codec.fields(parameters["participants"], "participants", ("next_id", "participants"))
     entries = codec.items(infos["participants"], "participants", MOST_PARTICIPANTS)
     threshold = codec.integer(parameters["threshold"], "threshold", 1, len(entries))
-    registry = domains.parsed(domains.read_lines(session.store.get("domains")))
+    registry = domains.parsed(session.store.get("domains") or "")
     least = max([session.header.threshold] + [domain["reconstruction_threshold"] for domain in registry])
     lines, removed = checked_participants(session, entries, infos["next_id"], least)
     thresholds = checked_thresholds(registry, given.get("per_domain_thresholds", {}), len(entries))

@@ -21,154 +21,174 @@ def state(reader: "Reader", arguments: "Json") -> str:
     if stored == NOT_INITIALIZED:
         return json.dumps(stored)
     if stored == INITIALIZING:
-        return f'{{"Initializing":{initializing_json(reader)}}}'
-    if stored == RESHARING:
-        return f'{{"Resharing":{resharing_json(reader)}}}'
-    if reader.in_recovery:
-        return f'{{"Recovery":{recovery_json(reader)}}}'
-    return f'{{"Running":{running_json(reader)}}}'
+        shown = initializing(reader)
+    elif stored == RESHARING:
+        shown = resharing_state(reader)
+    elif reader.in_recovery:
+        shown = recovery_state(reader)
+    else:
+        return "".join(object_of((("Running", running(reader)),)))
+    return "".join(object_of(((stored, shown),)))
 
 
-def object_json(parts: tuple[str, ...]) -> str:
-    return "{" + ",".join(parts) + "}"
+# JSON texts are lists of pieces until the very end: every copy of a long text costs gas.
 
 
-def lines_of(reader: "Reader", key: str) -> list[str]:
-    return domains.read_lines(reader.store.get(key))
+def object_of(members: "tuple[tuple[str, list[str]], ...]") -> list[str]:
+    """The pieces of a JSON object."""
+    pieces = []
+    before = "{"
+    for name, value in members:
+        pieces.append(f'{before}"{name}":')
+        pieces.extend(value)
+        before = ","
+    pieces.append("}")
+    return pieces
 
 
-def participants_json(next_id: int, lines: str) -> str:
-    return f'{{"next_id":{next_id},"participants":[{json_lines(lines)}]}}'
+def list_of(text: str | None) -> list[str]:
+    """The JSON list of lines that are JSON each."""
+    return ["[", json_lines(text or ""), "]"]
 
 
-def parameters_json(next_id: int, lines: str, threshold: int) -> str:
-    return f'{{"participants":{participants_json(next_id, lines)},"threshold":{threshold}}}'
+def number(value: int) -> list[str]:
+    return [str(value)]
 
 
-def parameters_in_force(reader: "Reader") -> str:
+def participants(next_id: int, lines: str) -> list[str]:
+    return object_of((("next_id", number(next_id)), ("participants", list_of(lines))))
+
+
+def parameters(next_id: int, lines: str, threshold: int) -> list[str]:
+    return object_of((("participants", participants(next_id, lines)), ("threshold", number(threshold))))
+
+
+def parameters_in_force(reader: "Reader") -> list[str]:
     header = reader.header
-    return parameters_json(header.next_participant_id, records.participant_lines(reader.store), header.threshold)
+    return parameters(header.next_participant_id, records.participant_lines(reader.store), header.threshold)
 
 
-def registry_json(reader: "Reader") -> str:
-    entries = domains.as_list(lines_of(reader, "domains"))
-    return f'{{"domains":{entries},"next_domain_id":{reader.header.next_domain_id}}}'
+def registry(reader: "Reader") -> list[str]:
+    entries = list_of(reader.store.get("domains"))
+    return object_of((("domains", entries), ("next_domain_id", number(reader.header.next_domain_id))))
 
 
-def running_json(reader: "Reader") -> str:
+def running(reader: "Reader") -> list[str]:
     header = reader.header
-    return object_json(
+    keyset = (("epoch_id", number(header.epoch_id)), ("domains", list_of(reader.store.get("keyset"))))
+    return object_of(
         (
-            f'"domains":{registry_json(reader)}',
-            f'"keyset":{{"epoch_id":{header.epoch_id},"domains":{domains.as_list(lines_of(reader, "keyset"))}}}',
-            f'"parameters":{parameters_in_force(reader)}',
-            f'"parameters_votes":{{"proposal_by_account":{parameters_votes_json(reader)}}}',
-            f'"add_domains_votes":{{"proposal_by_account":{add_domains_votes_json(reader)}}}',
-            f'"previously_cancelled_resharing_epoch_id":{json.dumps(header.previously_cancelled_epoch_id)}',
+            ("domains", registry(reader)),
+            ("keyset", object_of(keyset)),
+            ("parameters", parameters_in_force(reader)),
+            ("parameters_votes", object_of((("proposal_by_account", parameters_votes(reader)),))),
+            ("add_domains_votes", object_of((("proposal_by_account", add_domains_votes(reader)),))),
+            ("previously_cancelled_resharing_epoch_id", [json.dumps(header.previously_cancelled_epoch_id)]),
         )
     )
 
 
-def parameters_votes_json(reader: "Reader") -> str:
+def parameters_votes(reader: "Reader") -> list[str]:
     """The digest each account votes for."""
     cast: list[str] = []
     for entry in OpenVotes(reader.store, votes.PARAMETERS).entries:
         cast.extend([f'"{account_id}":"{entry[0]}"' for account_id in entry[1]])
-    return object_json(tuple(cast))
+    return ["{", ",".join(cast), "}"]
 
 
-def add_domains_votes_json(reader: "Reader") -> str:
+def add_domains_votes(reader: "Reader") -> list[str]:
     """The domains each participant id votes for."""
     cast: list[str] = []
     for entry in OpenVotes(reader.store, votes.ADD_DOMAINS).entries:
         cast.extend([f'"{participant_id}":{entry[0]}' for participant_id in entry[1]])
-    return object_json(tuple(cast))
+    return ["{", ",".join(cast), "}"]
 
 
-def recovery_json(reader: "Reader") -> str:
+def recovery_state(reader: "Reader") -> list[str]:
     recovery = stored_recovery(reader.store)
     pair = recovery.pair
-    prospective = participants_json(reader.header.next_participant_id, with_new_info(reader, recovery.account_id, pair))
-    info = f'{{"url":"{pair.url}","tls_public_key":"{pair.tls}"}}'
-    recovering = f'"account_id":"{recovery.account_id}","participant_info":{info},"signer_account_pk":"{pair.signer}"'
-    return object_json(
+    prospective = participants(reader.header.next_participant_id, with_new_info(reader, recovery.account_id, pair))
+    recovering = (
+        ("account_id", [f'"{recovery.account_id}"']),
+        ("participant_info", [f'{{"url":"{pair.url}","tls_public_key":"{pair.tls}"}}']),
+        ("signer_account_pk", [f'"{pair.signer}"']),
+    )
+    return object_of(
         (
-            f'"recovery_id":{recovery.recovery_id}',
-            f'"previous_running_state":{running_json(reader)}',
-            f'"prospective_participants":{prospective}',
-            f'"recovering":{{{recovering}}}',
-            f'"started_in":{recovery.started_in}',
-            f'"expires_on":{recovery.expires_on}',
-            f'"shares_confirmed":{json.dumps(recovery.shares_confirmed)}',
-            f'"cancel_votes":{json.dumps(recovery.cancel_votes)}',
+            ("recovery_id", number(recovery.recovery_id)),
+            ("previous_running_state", running(reader)),
+            ("prospective_participants", prospective),
+            ("recovering", object_of(recovering)),
+            ("started_in", number(recovery.started_in)),
+            ("expires_on", number(recovery.expires_on)),
+            ("shares_confirmed", [json.dumps(recovery.shares_confirmed)]),
+            ("cancel_votes", [json.dumps(recovery.cancel_votes)]),
         )
     )
 
 
 def with_new_info(reader: "Reader", account_id: str, pair: "Pair") -> str:
     """The participant set as it will be when the account's recovery is concluded."""
-    lines = lines_of(reader, "participants")
-    index = records.place_in("\n".join(lines), account_id)
+    text = records.participant_lines(reader.store)
+    lines = text.split("\n")
+    index = records.place_in(text, account_id)
     participant_id = records.participant_id_in(lines[index], account_id) or 0
     lines[index] = records.node_line(account_id, participant_id, pair)
     return "\n".join(lines)
 
 
-def initializing_json(reader: "Reader") -> str:
-    generated = lines_of(reader, "keyset")
-    domain = lines_of(reader, "domains")[len(generated)]
-    cancel_votes = reader.store.get(keygen.CANCEL_VOTES) or "[]"
-    return object_json(
+def initializing(reader: "Reader") -> list[str]:
+    domain_lines = reader.store.get("domains") or ""
+    return object_of(
         (
-            f'"domains":{registry_json(reader)}',
-            f'"epoch_id":{reader.header.epoch_id}',
-            f'"generated_keys":{domains.as_list(generated)}',
-            f'"generating_key":{key_event_json(reader, domain, parameters_in_force(reader))}',
-            f'"cancel_votes":{cancel_votes}',
+            ("domains", registry(reader)),
+            ("epoch_id", number(reader.header.epoch_id)),
+            ("generated_keys", list_of(reader.store.get("keyset"))),
+            ("generating_key", key_event_state(reader, domain_lines, parameters_in_force(reader))),
+            ("cancel_votes", [reader.store.get(keygen.CANCEL_VOTES) or "[]"]),
         )
     )
 
 
-def resharing_json(reader: "Reader") -> str:
-    parameters = resharing.load_parameters(reader.store)
-    reshared = lines_of(reader, resharing.KEYSET)
-    registry = resharing.with_thresholds(lines_of(reader, "domains"), parameters.thresholds)
-    proposed = parameters_json(parameters.next_participant_id, parameters.lines, parameters.threshold)
-    return object_json(
+def resharing_state(reader: "Reader") -> list[str]:
+    proposed = resharing.load_parameters(reader.store)
+    domain_lines = resharing.with_thresholds(reader.store.get("domains") or "", proposed.thresholds)
+    new_parameters = parameters(proposed.next_participant_id, proposed.lines, proposed.threshold)
+    return object_of(
         (
-            f'"previous_running_state":{running_json(reader)}',
-            f'"reshared_keys":{domains.as_list(reshared)}',
-            f'"resharing_key":{key_event_json(reader, registry[len(reshared)], proposed)}',
-            f'"cancellation_requests":{json.dumps(parameters.cancellation_requests)}',
-            f'"per_domain_thresholds":{thresholds_json(parameters.thresholds)}',
+            ("previous_running_state", running(reader)),
+            ("reshared_keys", list_of(reader.store.get(resharing.KEYSET))),
+            ("resharing_key", key_event_state(reader, domain_lines, new_parameters)),
+            ("cancellation_requests", [json.dumps(proposed.cancellation_requests)]),
+            ("per_domain_thresholds", [thresholds_json(proposed.thresholds)]),
         )
     )
 
 
-def key_event_json(reader: "Reader", domain: str, parameters: str) -> str:
+def key_event_state(reader: "Reader", domain_lines: str, shown_parameters: list[str]) -> list[str]:
     event = key_event.load_key_event(reader.store)
-    return object_json(
+    return object_of(
         (
-            f'"epoch_id":{event.epoch_id}',
-            f'"domain":{domain}',
-            f'"parameters":{parameters}',
-            f'"instance":{instance_json(event.instance)}',
-            f'"next_attempt_id":{event.next_attempt_id}',
+            ("epoch_id", number(event.epoch_id)),
+            ("domain", [domains.registry_line(domain_lines, event.domain_id)]),
+            ("parameters", shown_parameters),
+            ("instance", instance_state(event.instance)),
+            ("next_attempt_id", number(event.next_attempt_id)),
         )
     )
 
 
-def instance_json(instance: "key_event.Instance | None") -> str:
+def instance_state(instance: "key_event.Instance | None") -> list[str]:
     """The instance last started, timed out or not; null before the first and when its votes differed."""
     if instance is None:
-        return "null"
+        return ["null"]
     public_key = "null" if instance.public_key is None else domains.key_json(instance.public_key)
-    return object_json(
+    return object_of(
         (
-            f'"attempt_id":{instance.attempt_id}',
-            f'"started_in":{instance.started_in}',
-            f'"expires_on":{instance.expires_on}',
-            f'"completed":{json.dumps(instance.completed)}',
-            f'"public_key":{public_key}',
+            ("attempt_id", number(instance.attempt_id)),
+            ("started_in", number(instance.started_in)),
+            ("expires_on", number(instance.expires_on)),
+            ("completed", [json.dumps(instance.completed)]),
+            ("public_key", [public_key]),
         )
     )

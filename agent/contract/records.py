@@ -10,6 +10,7 @@
 | founding_keys                     | the same for the keys `init` was given: lines `signer key, TLS key, account`   |
 | domains                           | a line for each domain: its registry entry; in Initializing the new ones too   |
 | keyset                            | a line for each domain: its keyset entry; in Initializing those generated      |
+| canonical                         | the same as the lines of the canonical keyset                                  |
 | votes/<kind>                      | open votes: [choice, voters, ...]                                              |
 | proposal/<place>                  | the proposal first voted for by the participant of that place in the order     |
 | recovery                          | the Recovery in progress                                                       |
@@ -17,7 +18,8 @@
 | cancel_keygen                     | participant ids that want the key generation cancelled                         |
 | resharing                         | the parameters proposed, and who wants the resharing cancelled                 |
 | resharing/participants            | the participant set that takes over, lines as above                            |
-| resharing/keyset                  | lines of the domains reshared so far                                           |
+| resharing/keyset                  | keyset entries of the domains reshared so far, a line each                     |
+| resharing/canonical               | the same as the lines of the canonical keyset                                  |
 | ephemeral/<role>/<slot>/<account> | the last ephemeral key record of that role for that slot                       |
 | allowed/<kind>                    | lines of height:value, what code may run and the height at which that ends     |
 | code-votes/<kind>                 | lines of account:proposal, the open votes on that                              |

@@ -1,5 +1,7 @@
 """The Resharing state: the keys of one participant set pass to another, domain by domain, by its members' votes."""
 
+import json
+
 from contract import code_hashes, codec, domains, key_event, records, votes
 from contract.codec import ContractError
 from contract.key_event import KeyEvent
@@ -18,6 +20,7 @@ CANCEL_RESHARING_VOTE = "vote_cancel_resharing, a vote below the threshold"
 
 PARTICIPANTS = "resharing/participants"
 KEYSET = "resharing/keyset"
+CANONICAL = "resharing/canonical"
 
 
 class Parameters:
@@ -51,19 +54,17 @@ def load_parameters(store: "Store") -> Parameters:
     return parameters
 
 
-def with_thresholds(registry: list[str], thresholds: list[list[int]]) -> list[str]:
+def with_thresholds(registry: str, thresholds: list[list[int]]) -> str:
     """The registry with the reconstruction thresholds named."""
     if not thresholds:
         return registry
     named = {entry[0]: entry[1] for entry in thresholds}
-    lines = []
+    lines = registry.split("\n")
     for index, domain in enumerate(domains.parsed(registry)):
         if domain["id"] in named:
             domain["reconstruction_threshold"] = named[domain["id"]]
-            lines.append(domains.domain_line(domain))
-        else:
-            lines.append(registry[index])
-    return lines
+            lines[index] = domains.domain_line(domain)
+    return "\n".join(lines)
 
 
 def begin(session: Session, parameters: Parameters) -> None:
@@ -72,12 +73,8 @@ def begin(session: Session, parameters: Parameters) -> None:
     votes.drop_all(store)
     parameters.save(store)
     store.set(PARTICIPANTS, parameters.lines)
-    KeyEvent(parameters.epoch_id, domain_id_of(domains.read_lines(store.get("domains"))[0])).save(store)
-
-
-def domain_id_of(line: str) -> int:
-    domain_id: int = domains.parsed([line])[0]["id"]
-    return domain_id
+    first: int = json.loads(domains.line_at(store.get("domains") or "", 0))["id"]
+    KeyEvent(parameters.epoch_id, first).save(store)
 
 
 def start_reshare_instance(session: Session, arguments: "Json") -> None:
@@ -109,18 +106,21 @@ def vote_reshared(session: Session, arguments: "Json") -> None:
     if not key_event.complete(instance, participant_id, records.number_of_participants(lines)):
         event.save(store)
         return
-    before = domains.read_lines(store.get("keyset"))
-    reshared = domains.read_lines(store.get(KEYSET))
-    reshared.append(domains.with_attempt(before[len(reshared)], instance.attempt_id))
-    if len(reshared) < len(before):
-        store.set(KEYSET, "\n".join(reshared))
-        registry = domains.read_lines(store.get("domains"))
-        KeyEvent(event.epoch_id, domain_id_of(registry[len(reshared)])).save(store)
+    before = domains.keyset_entry(store.get("keyset") or "", event.domain_id)
+    key = json.loads(before)["key"]
+    reshared = domains.with_line(store.get(KEYSET), domains.with_attempt(before, instance.attempt_id))
+    canonical_line = domains.canonical_line(event.domain_id, key, instance.attempt_id)
+    canonical = domains.with_line(store.get(CANONICAL), canonical_line)
+    following = domains.following_domain(store.get("domains") or "", event.domain_id)
+    if following is not None:
+        store.set(KEYSET, reshared)
+        store.set(CANONICAL, canonical)
+        KeyEvent(event.epoch_id, following).save(store)
         return
     session.outcome = "vote_reshared"
     parameters = load_parameters(store)
     leave(store)
-    install(session, parameters, reshared)
+    install(session, parameters, reshared, canonical)
 
 
 def vote_cancel_resharing(session: Session, arguments: "Json") -> None:
@@ -139,11 +139,11 @@ def vote_cancel_resharing(session: Session, arguments: "Json") -> None:
 
 
 def leave(store: "Store") -> None:
-    for key in ("resharing", PARTICIPANTS, KEYSET, key_event.STORAGE_KEY):
+    for key in ("resharing", PARTICIPANTS, KEYSET, CANONICAL, key_event.STORAGE_KEY):
         records.remove(store, key)
 
 
-def install(session: Session, parameters: Parameters, keyset: list[str]) -> None:
+def install(session: Session, parameters: Parameters, keyset: str, canonical: str) -> None:
     """The parameters take effect: new participants' candidates are in force, removed participants' nodes retired."""
     store = session.store
     header = session.header
@@ -155,8 +155,7 @@ def install(session: Session, parameters: Parameters, keyset: list[str]) -> None
     store.set("participants", parameters.lines)
     code_hashes.drop_votes(store)
     replace_participants(store, before, records.participants(store))
-    registry = domains.read_lines(store.get("domains"))
-    domains.store(session, with_thresholds(registry, parameters.thresholds), keyset)
+    domains.store(session, with_thresholds(store.get("domains") or "", parameters.thresholds), keyset, canonical)
 
 
 def replace_participants(store: "Store", before: "list[list[Any]]", after: "list[list[Any]]") -> None:

@@ -65,15 +65,14 @@ def sign(session: Session, arguments: "Json") -> dict[str, int]:
 
 def domain_public_key(session: Session, domain_id: int) -> bytes:
     """The Ed25519 key of a Frost domain; other domains are refused by name."""
-    registry = domains.read_lines(session.store.get("domains"))
-    for index in range(len(registry)):
-        if registry[index].startswith(f'{{"id":{domain_id},'):
-            protocol = json.loads(registry[index])["protocol"]
-            if protocol != "Frost":
-                raise ContractError(f"domain {domain_id} is of {protocol}; this contract signs for Frost domains only")
-            entry = json.loads(domains.read_lines(session.store.get("keyset"))[index])
-            return codec.ed25519_bytes(domains.key_text(entry["key"]))
-    raise ContractError(f"there is no domain {domain_id}; read the view state")
+    line = domains.registry_line(session.store.get("domains") or "", domain_id)
+    if line == "":
+        raise ContractError(f"there is no domain {domain_id}; read the view state")
+    protocol = json.loads(line)["protocol"]
+    if protocol != "Frost":
+        raise ContractError(f"domain {domain_id} is of {protocol}; this contract signs for Frost domains only")
+    entry = json.loads(domains.keyset_entry(session.store.get("keyset") or "", domain_id))
+    return codec.ed25519_bytes(domains.key_text(entry["key"]))
 
 
 def respond(session: Session, arguments: "Json") -> None:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import Row, idle, lifecycle, storage, transfer, web
+from tests.bench import Row, idle, lifecycle, size, storage, transfer, web
 
 OUT = Path("run/bench.json")
 
@@ -16,7 +16,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="sharekeeper-bench-") as name:
         directory = Path(name)
-        for part in (storage, transfer, web, lifecycle, idle):
+        for part in (storage, transfer, web, lifecycle, size, idle):
             print(f"measuring: {part.__doc__.splitlines()[0]}", file=sys.stderr, flush=True)
             for row in asyncio.run(part.measure(directory)):
                 rows.append(row)

@@ -89,6 +89,8 @@ class Node:
             return max(0, value - self.height)
         if name in VOTERS:
             return sorted(value)
+        if isinstance(value, list):
+            return [self._plain("", one) for one in value]
         facts = getattr(value, "__dict__", value)
         if not isinstance(facts, dict):
             return value

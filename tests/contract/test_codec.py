@@ -134,3 +134,17 @@ def test_access_keys_are_read_as_near_gives_them() -> None:
     for raw in (b"", b"\2" + bytes(32)):
         with pytest.raises(ContractError, match="of an unknown curve"):
             codec.signer_key(raw)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@given(data=st.data())
+def test_a_key_is_checked_without_decoding_it_as_decoding_would(size: int, data: st.DataObject) -> None:
+    """Near the bounds of what so many bytes can be, and with leading zeros, the short check says what the long one does."""
+    least, greatest = (codec.base58_decode(bound, size) for bound in codec.BASE58_BOUNDS[size])
+    assert least == b"\1" + bytes(size - 1)
+    assert greatest == b"\xff" * size
+    edge = data.draw(st.sampled_from([0, 1 << 8 * (size - 1), 1 << 8 * size]))
+    number = data.draw(st.integers(max(0, edge - 99), edge + 99) | st.integers(0, 1 << 8 * size + 9))
+    digits = base58.b58encode_int(number, default_one=False).decode()
+    text = "1" * data.draw(st.integers(0, 2)) + digits + data.draw(st.sampled_from(["", "0", "l", " ", "z"]))
+    assert codec.is_base58(text, size) == (codec.base58_decode(text, size) is not None)

@@ -5,10 +5,13 @@ storage the others left.
 """
 
 import functools
+import json
 from typing import Any
 
 import pytest
 
+from contract.domains import MOST_DOMAINS
+from contract.keygen import MOST_DOMAINS_OF_A_VOTE
 from contract.logic import CALLS, VIEWS, execute
 from sharekeeper_devnet.runtime import TERA
 from tests.contract import key_event_steps as steps
@@ -204,3 +207,55 @@ def test_every_call_and_view_is_measured() -> None:
 def test_what_concerns_one_machine_costs_little_however_many_participants() -> None:
     for method in ("confirm_key_share_delivery", "submit_ephemeral_key", "sign", "respond", "participant_info"):
         assert gas_of(400)[method] < 2 * gas_of(4)[method]
+
+
+def test_a_thousand_domains_are_shown_added_to_and_reshared() -> None:
+    network = Network(4)
+    start = network.init()
+    keys = [{"domain_id": n, "key": steps.public_key(f"key {n}"), "attempt": 0} for n in range(MOST_DOMAINS - 1)]
+    start.args["domains"] = {"domains": [steps.domain(n) for n in range(MOST_DOMAINS - 1)], "next_domain_id": 999}
+    start.args["keyset"] = {"epoch_id": 5, "domains": keys}
+    network.play(start)
+    last = MOST_DOMAINS - 1
+    network.vote(lambda name: steps.add_domains(10, steps.domain(last), caller=name))
+    network.play(
+        steps.start_keygen(11, of=last), *(steps.vote_pk(11, of=last, caller=name) for name in network.names[1:])
+    )
+    network.measure(steps.vote_pk(11, of=last, caller=ALICE))
+    network.vote(functools.partial(vote_for, {"parameters": network.parameters()}, 6))
+    # All domains but the last are reshared.
+    for name in ("keyset", "canonical"):
+        network.store[f"resharing/{name}"] = network.store[name].rpartition("\n")[0]
+    network.store["key_event"] = json.dumps([6, last, 0, None])
+    network.play(steps.start_reshare(3002, of=last))
+    network.play(*(steps.vote_reshared(3002, of=last, caller=name) for name in network.names[1:]))
+    network.measure(Look(method="state", height=3002), steps.vote_reshared(3002, of=last, caller=ALICE))
+    network.measure(
+        Look(method="state", height=3002), recovery_steps.ask(3003, {"request": {"domain_id": last, "payload": "00"}})
+    )
+    assert max(network.tera.values()) < BARS[400]
+
+
+def test_participants_who_all_but_decide_make_neither_state_nor_a_recovery_too_dear() -> None:
+    """Each votes for domains and parameters of its own; votes below the threshold are all that hostile ones have."""
+    network = Network(400)
+    network.play(network.init())
+    hostile = network.names[1 : network.threshold]
+    entries = network.parameters()["participants"]["participants"]
+    network.threshold += 1
+    for number, name in enumerate(hostile):
+        own = [steps.domain(4 + place, reconstruction_threshold=number + 1) for place in range(MOST_DOMAINS_OF_A_VOTE)]
+        removing = {
+            "participants": {"next_id": 400, "participants": entries[: network.threshold]},
+            "threshold": number + 1,
+        }
+        network.play(steps.add_domains(10, *own, caller=name))
+        network.play(vote_for({"parameters": removing}, 6, name))
+    network.measure(
+        recovery_steps.submit_recovery(3002, args=None),
+        Look(method="state", height=3002),
+        steps.propose(3002, {"parameters": network.parameters()}, caller=ALICE),
+        steps.add_domains(3200, steps.domain(4), caller=ALICE),
+        recovery_steps.change_url(3201, "http://moved.example"),
+    )
+    assert max(network.tera.values()) < BARS[400]

@@ -271,7 +271,7 @@ def _only_newest(root: Path) -> None:
 
 
 def _hold_share(root: Path, disk: Disk) -> None:
-    asyncio.run(_shares(root, disk).hold(shares_of(K5)[0]))
+    asyncio.run(_shares(root, disk).hold(shares_of(K5)[0], height=9))
 
 
 def _make_permanent(root: Path, disk: Disk) -> None:
@@ -279,12 +279,12 @@ def _make_permanent(root: Path, disk: Disk) -> None:
 
 
 def _erase_held(root: Path, disk: Disk) -> None:
-    asyncio.run(_shares(root, disk).erase_held())
+    asyncio.run(_shares(root, disk).erase_held(height=9))
 
 
 def _all_held(root: Path) -> None:
     for share in shares_of(K5):
-        asyncio.run(_shares(root).hold(share))
+        asyncio.run(_shares(root).hold(share, height=9))
 
 
 def _held_or_not(root: Path) -> None:

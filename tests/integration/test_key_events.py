@@ -6,6 +6,7 @@ import pytest
 
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import Running
+from sharekeeper.errors import TransactionFailed
 from sharekeeper.protocol.recovery_protocol import NodeRun
 from sharekeeper.protocol.session import BackupClient
 from tests.protocol.exchange_values import shares_of
@@ -126,6 +127,23 @@ async def test_a_newcomer_announces_itself_joins_and_leaves_again(newcomer):
     assert not newcomer.runs()
     assert newcomer.codes() == {"key_retired"}
     assert len(newcomer.caller.calls) == 1
+
+
+async def test_a_machine_that_never_saw_itself_recorded_still_knows_that_it_was(newcomer):
+    await newcomer.turns()
+    assert newcomer.memory.history.recorded
+    newcomer.start()
+    newcomer.now(replace(WITHOUT_ALICE, keyset=keyset(7)), record(node=None, is_participant=False))
+    await newcomer.turns()
+    assert newcomer.codes() == {"key_retired"}
+    assert len(newcomer.caller.calls) == 1
+
+
+async def test_a_refused_call_records_nothing(newcomer):
+    newcomer.caller.fault = TransactionFailed("all places for prospective accounts are taken")
+    await newcomer.turns()
+    assert not newcomer.memory.history.recorded
+    assert newcomer.codes() == {"transaction_failed"}
 
 
 async def test_the_second_machine_of_a_prospective_account_stops_the_first(newcomer):

@@ -178,11 +178,19 @@ async def test_the_own_node_alone_shows_what_it_has_as_final_and_nothing_else(ne
         assert found["a"].calls == []
 
 
+async def finalizes_late(endpoint, asked, answer):
+    """Knows every block, and calls an older one its newest final one."""
+    if asked["method"] == "block" and asked["params"] == {"finality": "final"}:
+        return answer | {"result": await endpoint.ask("block", {"block_id": 2})}
+    return answer
+
+
 async def test_a_block_that_is_not_final_yet_is_none_to_vouch_for(net):
-    async with reader(net, "own", quorum=1) as (asking, _):
-        status = await net.rpc.endpoint.request("status", [], timeout_seconds=5)
-        with pytest.raises(PolicyRefused, match="is not final at the own node"):
-            await asking.own_views(status["sync_info"]["latest_block_hash"])
+    await net.until(lambda: at_least(net, 4))
+    async with reader(net, "own", quorum=1) as (asking, found):
+        found["own"].mode = finalizes_late
+        with pytest.raises(PolicyRefused, match="is not final at the own node, whose newest final is 2"):
+            await asking.own_views((await net.rpc.head()).hash)
 
 
 @pytest.mark.parametrize(("number", "quorum"), [(2, 1), (3, 1), (4, 2), (3, 4), (1, 0)])

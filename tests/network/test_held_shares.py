@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> DirectoryKeyShareStore:
 
 async def hold(store: DirectoryKeyShareStore, *shares: KeyShare) -> None:
     for share in shares:
-        await store.hold(share)
+        await store.hold(share, height=100)
 
 
 def event(attempt: int, domain: int = 2) -> KeyEventId:
@@ -86,12 +86,31 @@ async def test_a_keyset_without_domains_has_no_shares_and_needs_none(store, tmp_
 
 
 async def test_only_the_named_key_events_stay_held(store) -> None:
-    assert await store.erase_held() == ()
+    assert await store.erase_held(height=100) == ()
     await hold(store, *SHARES)
-    assert await store.erase_held(keep=[SHARES[1].key_id, event(9)]) == ["5-0-0.json", "5-2-0.json"]
+    assert await store.erase_held(keep=[SHARES[1].key_id, event(9)], height=100) == ["5-0-0.json", "5-2-0.json"]
     assert await store.held(SHARES[1].key_id) == SHARES[1]
-    assert await store.erase_held() == ["5-1-0.json"]
+    assert await store.erase_held(height=100) == ["5-1-0.json"]
     assert await store.held(SHARES[1].key_id) is None
+
+
+async def test_a_view_of_an_older_block_erases_nothing_that_was_held_since(store) -> None:
+    """A NEAR node that restarts may show old blocks for a while, to which the key event is unknown."""
+    await hold(store, SHARES[0])
+    assert await store.erase_held(height=99) == []
+    assert await store.held(SHARES[0].key_id) == SHARES[0]
+    assert await store.erase_held(height=100) == ["5-0-0.json"]
+
+
+async def test_a_view_of_an_older_keyset_destroys_no_shares_of_a_newer_one(store) -> None:
+    newer = deal(epoch_id=6, domains=1, threshold=2, participant_ids=(0, 1), random_below=secrets.randbelow)
+    await store.store_permanent(newer.keyset, newer.shares[0])
+    await store.store_permanent(KEYSET, SHARES)
+    assert await store.make_permanent(SMALLER)
+    assert await store.destroy_others(SMALLER) == []
+    assert await store.read(KEYSET) == SHARES
+    assert await store.read(newer.keyset) == newer.shares[0]
+    assert await store.destroy_others(KEYSET) == [f"5-{SMALLER.digest()}.json"]
 
 
 async def test_a_node_that_left_destroys_what_it_has_of_older_epochs(store) -> None:
@@ -124,7 +143,7 @@ async def test_a_damaged_file_in_use_is_told_and_not_taken_over(store, tmp_path:
 async def test_two_processes_write_one_after_the_other(store, tmp_path: Path) -> None:
     await hold(store, SHARES[0])
     lock = FileLock.take(tmp_path / "keyshares" / "lock", what="lock")
-    writing = asyncio.create_task(store.hold(SHARES[1]))
+    writing = asyncio.create_task(store.hold(SHARES[1], height=100))
     await asyncio.sleep(0.1)
     assert not writing.done()
     assert await store.held(SHARES[0].key_id) == SHARES[0]

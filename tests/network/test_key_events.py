@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import secrets
+import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,18 +13,20 @@ import pytest
 from sharekeeper.adapters import keyshare_store
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
 from sharekeeper.domain.identity import TlsKey
-from sharekeeper.domain.keyset import DomainKey, Sha256Hex
+from sharekeeper.domain.keyset import DomainKey, KeyEventId, Sha256Hex
 from sharekeeper.domain.keyshare import ORDER
 from sharekeeper.domain.protocol_state import Initializing, Resharing, Running, running_part
 from sharekeeper.errors import PeerFault, PeerRefused
 from sharekeeper.secret import Secret
 from sharekeeper_devnet.network.channels import PeerLine, RequestRefused
 from sharekeeper_devnet.network.curves import GROUPS, lagrange, scalar_from_bytes
+from sharekeeper_devnet.network.dealer import deal
 from sharekeeper_devnet.network.messages import (
     AgreementRequest,
     DealingReply,
     DealingRequest,
     Message,
+    Refusal,
     ShareReply,
     ShareRequest,
     encode,
@@ -64,8 +69,7 @@ async def test_a_network_starts_from_nothing_reshapes_and_signs_with_the_same_ke
     assert [domain.public_key.curve for domain in running.keyset.domains] == ["Secp256k1", "Ed25519", "Bls12381"]
     first = await nothing.sign(b"generated")
     for name in NAMES:
-        assert files_of(nothing, name, "permanent") == [f"5-{running.keyset.digest()}.json"]
-        assert files_of(nothing, name, "temporary") == []
+        await nothing.wait_for(lambda name=name: only_files(nothing, name, f"5-{running.keyset.digest()}.json"))
 
     await nothing.start("dave")
     await announce(nothing, "dave")
@@ -75,11 +79,15 @@ async def test_a_network_starts_from_nothing_reshapes_and_signs_with_the_same_ke
         domain.public_key for domain in running.keyset.domains
     ]
     assert len(new.participants.members) == 4
+    for name in NEW_SET:
+        await nothing.wait_for(lambda name=name: only_files(nothing, name, f"6-{new.keyset.digest()}.json"))
     await nothing.kill("alice")
     assert (await nothing.sign(b"reshared")).public_key == first.public_key
-    for name in NEW_SET:
-        assert files_of(nothing, name, "permanent") == [f"6-{new.keyset.digest()}.json"]
-        assert files_of(nothing, name, "temporary") == []
+
+
+def only_files(network: Rehearsal, name: str, *permanent: str) -> bool:
+    """That operator's shares are those in use, and none is held besides."""
+    return files_of(network, name, "permanent") == [*permanent] and files_of(network, name, "temporary") == []
 
 
 async def test_nodes_killed_in_a_key_generation_cost_one_attempt_at_most(nothing: Rehearsal) -> None:
@@ -133,6 +141,19 @@ async def test_a_dead_holder_and_a_killed_newcomer_do_not_stop_a_resharing(tmp_p
                 await asyncio.sleep(0.05)
 
 
+async def test_a_holder_that_leaves_deals_for_one_that_lost_its_share(tmp_path: Path) -> None:
+    async with rehearsal(tmp_path, candidates=("dave",)) as network:
+        before = await until_state(network, Running)
+        shutil.rmtree(network.operators["bob"].keyshares_dir)
+        await network.start(*NEW_SET)
+        await announce(network, "dave")
+        await propose(network, ("alice", "bob"), {"alice": 0, "bob": 1, "dave": 3}, 2, {"1": 3})
+        after = await until_state(network, Running, where=lambda state: state.keyset.epoch_id == 6)
+        assert [key.public_key for key in after.keyset.domains] == [key.public_key for key in before.keyset.domains]
+        assert len((await network.sign(b"all three")).signature) == 64
+        await network.wait_for(lambda: not files_of(network, "carol", "permanent"))
+
+
 def lie_in_first_attempt(network: Rehearsal, liar: str) -> None:
     """The node of `liar` sends wrong shares while attempt 0 lasts."""
     events = network.operators[liar].node._key_events
@@ -151,7 +172,7 @@ async def test_a_lying_node_is_named_and_the_next_attempt_goes_on_without_the_li
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger=PACKAGE)
-    settings = {"key_event_timeout_blocks": 50}
+    settings = {"key_event_timeout_blocks": 35}
     async with rehearsal(tmp_path, domains=0, config=settings) as network:
         await network.start(*NAMES)
         lie_in_first_attempt(network, "bob")
@@ -165,12 +186,12 @@ async def test_a_lying_node_is_named_and_the_next_attempt_goes_on_without_the_li
 
 
 async def test_a_cancelled_key_generation_and_resharing_leave_the_old_shares_and_no_others(tmp_path: Path) -> None:
-    async with rehearsal(tmp_path, candidates=("dave",), config={"key_event_timeout_blocks": 20}) as network:
+    async with rehearsal(tmp_path, candidates=("dave",)) as network:
         before = await until_state(network, Running)
         held = [f"5-{before.keyset.digest()}.json"]
         await network.start("alice", "bob")
         await add_domains(network, ("alice", "bob"), first=2, kinds=("Frost",))
-        await until_state(network, Initializing, where=lambda state: state.generating.next_attempt_id > 1)
+        await until_state(network, Initializing, where=lambda state: state.generating.instance is not None)
         await vote(network, ("alice", "bob"), "vote_cancel_keygen", {"next_domain_id": 3})
         assert (await until_state(network, Running)).keyset == before.keyset
 
@@ -181,8 +202,7 @@ async def test_a_cancelled_key_generation_and_resharing_leave_the_old_shares_and
         assert (await until_state(network, Running)).keyset == before.keyset
         assert len((await network.sign(b"as before")).signature) == 64
         for name in ("alice", "bob"):
-            assert files_of(network, name, "permanent") == held
-            assert files_of(network, name, "temporary") == []
+            await network.wait_for(lambda name=name: only_files(network, name, *held))
 
 
 async def test_nothing_a_node_receives_or_writes_in_a_resharing_is_the_key(
@@ -270,3 +290,23 @@ async def test_only_recipients_of_the_attempt_in_progress_get_answers(nothing: R
         await asked(dave, DealingRequest(attempt=attempt.digest()), DealingReply)
     with pytest.raises(RequestRefused, match="no recipient with your TLS key"):
         alice.node._key_events.answer(dave.tls.tls_key, DealingRequest(attempt=attempt.digest()))
+
+
+async def test_a_node_that_holds_its_share_already_votes_and_deals_no_more(tmp_path: Path) -> None:
+    """As after a crash between storing and voting: the attempt must not be dealt anew under the same name."""
+    async with rehearsal(tmp_path, domains=0) as network:
+        bob = network.operators["bob"]
+        key = deal(epoch_id=5, domains=2, threshold=2, participant_ids=(0, 1, 2), random_below=secrets.randbelow)
+        share = replace(key.shares[1][1], key_id=KeyEventId(epoch_id=5, domain_id=0, attempt_id=0))
+        await DirectoryKeyShareStore(bob.keyshares_dir).hold(share, height=10**6)
+        await network.start("alice", "bob")
+        await add_domains(network, ("alice", "bob"), kinds=("Frost",))
+
+        def voted(state: Initializing) -> bool:
+            return state.generating.instance is not None and state.generating.instance.completed == (1,)
+
+        state = await until_state(network, Initializing, where=voted)
+        assert state.generating.instance.public_key.share_form() == share.public_key
+        assert bob.node._key_events._session is None
+        refusal = bob.node._key_events.answer(TlsKey(bytes(32)), DealingRequest(attempt=Sha256Hex("00" * 32)))
+        assert refusal == Refusal(reason="this node is not at that attempt")

@@ -19,7 +19,7 @@ WASM_LINK = [
     "-Wl,--no-entry",
     "-Wl,--strip-all",
     "-Wl,-z,stack-size=262144",
-    "-Wl,--initial-memory=16777216",
+    "-Wl,--initial-memory=33554432",
 ]
 QUIET = ["-Wno-everything", "-fno-sanitize=all", "-g0"]
 DROPPED = ("-mno-bulk-memory", "-mno-nontrapping-fptoint", "-Werror")

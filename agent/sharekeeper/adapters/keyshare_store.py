@@ -96,9 +96,9 @@ class DirectoryKeyShareStore(KeyShareStore):
         await asyncio.to_thread(self._locked, lambda: self._write(self._permanent, _name(keyset), keyset, shares))
 
     async def destroy_others(self, keyset: Keyset) -> Sequence[str]:
-        """Of the permanent shares up to its epoch only those of `keyset` are left; returns the names of the deleted files.
+        """Of older permanent shares only those of `keyset` are left; returns the names of the deleted files.
 
-        Shares of a newer epoch stay: whoever wrote them has seen a newer state.
+        Shares of a newer epoch, or of further domains of this one, stay: whoever wrote them has seen a newer state.
 
         Raises:
             ShareStoreCorrupt: the shares of `keyset` are not held or not whole; nothing was deleted.
@@ -108,13 +108,15 @@ class DirectoryKeyShareStore(KeyShareStore):
 
     # --- key events: shares that do not count yet -------------------------------------------------
 
-    async def hold(self, share: KeyShare) -> None:
+    async def hold(self, share: KeyShare, *, height: int = 0) -> None:
         """The share is durable, and not in use until `make_permanent`. A repeat writes the same file again.
+
+        `height`: the final block at which its key event was seen in progress.
 
         Raises:
             StoreFailed: disk.
         """
-        await asyncio.to_thread(self._locked, lambda: self._hold(share))
+        await asyncio.to_thread(self._locked, lambda: self._hold(share, height))
 
     async def held(self, key_event: KeyEventId) -> KeyShare | None:
         """The share of that key event which `hold` wrote, or None. Raises `ShareStoreCorrupt`."""
@@ -134,8 +136,11 @@ class DirectoryKeyShareStore(KeyShareStore):
             return False
         return await asyncio.to_thread(self._locked, lambda: self._make_permanent(keyset))
 
-    async def erase_held(self, *, keep: Collection[KeyEventId] = ()) -> Sequence[str]:
+    async def erase_held(self, *, keep: Collection[KeyEventId] = (), height: int) -> Sequence[str]:
         """No share is held but those of the key events `keep`; returns the names of the deleted files.
+
+        `height`: the final block that this was decided at. Shares held since a later block stay: a machine that
+        looks at an old block, as after a restart, knows nothing about them.
 
         Raises:
             StoreFailed: disk; repeating it is safe.
@@ -143,7 +148,7 @@ class DirectoryKeyShareStore(KeyShareStore):
         kept = {_event_name(event) for event in keep}
         if set(_names(self._temporary)) <= kept:
             return ()
-        return await asyncio.to_thread(self._locked, lambda: self._erase_held(kept))
+        return await asyncio.to_thread(self._locked, lambda: self._erase_held(kept, height))
 
     async def destroy_older(self, epoch_id: int) -> Sequence[str]:
         """No permanent shares of an epoch before `epoch_id` are left: for a node that has left the network.
@@ -170,11 +175,12 @@ class DirectoryKeyShareStore(KeyShareStore):
         data = _content(path)
         return None if data is None else _decode(data, path, keyset)
 
-    def _hold(self, share: KeyShare) -> None:
+    def _hold(self, share: KeyShare, height: int) -> None:
         ensure_directory(self._temporary, what=_WHAT, disk=self._disk)
         clean(self._temporary, disk=self._disk)
-        content = canonical_json({"format": KEYSHARE_FORMAT, "shares": encode_shares((share,))}) + b"\n"
-        write_file(self._temporary / _event_name(share.key_id), content, what=_WHAT, disk=self._disk)
+        content = {"format": KEYSHARE_FORMAT, "height": height, "shares": encode_shares((share,))}
+        data = canonical_json(content) + b"\n"
+        write_file(self._temporary / _event_name(share.key_id), data, what=_WHAT, disk=self._disk)
 
     def _held(self, key_event: KeyEventId) -> KeyShare | None:
         path = self._temporary / _event_name(key_event)
@@ -207,9 +213,10 @@ class DirectoryKeyShareStore(KeyShareStore):
             raise ShareStoreCorrupt(f"{path} was not used: {error}; remove it and recover the shares again") from None
         return _decode(data, path, keyset)
 
-    def _erase_held(self, kept: Collection[str]) -> Sequence[str]:
+    def _erase_held(self, kept: Collection[str], height: int) -> Sequence[str]:
         clean(self._temporary, disk=self._disk)
-        gone = [name for name in _names(self._temporary) if _TEMPORARY_NAME.fullmatch(name) and name not in kept]
+        names = [name for name in _names(self._temporary) if _TEMPORARY_NAME.fullmatch(name) and name not in kept]
+        gone = [name for name in names if _held_since(self._temporary / name) <= height]
         for name in gone:
             remove_tree(self._temporary / name, what=_WHAT, disk=self._disk)
         return gone
@@ -260,7 +267,13 @@ class DirectoryKeyShareStore(KeyShareStore):
             raise ShareStoreCorrupt(
                 f"the shares of keyset {keyset.digest()} are not in {self._permanent}; nothing was deleted: recover them first"
             )
-        return self._destroy(lambda name: _epoch_of(name) <= keyset.epoch_id and name != _name(keyset))
+        return self._destroy(lambda name: name != _name(keyset) and self._is_older(name, keyset))
+
+    def _is_older(self, name: str, keyset: Keyset) -> bool:
+        if _epoch_of(name) != keyset.epoch_id:
+            return _epoch_of(name) < keyset.epoch_id
+        events = {keyset.key_event(domain) for domain in keyset.domains}
+        return {share.key_id for share in self._whole(self._permanent / name)} <= events
 
     def _destroy(self, superseded: Callable[[str], bool]) -> Sequence[str]:
         clean(self._permanent, disk=self._disk)
@@ -280,6 +293,14 @@ def _event_name(event: KeyEventId) -> str:
 
 def _epoch_of(name: str) -> int:
     return int(name.partition("-")[0])
+
+
+def _held_since(path: Path) -> int:
+    """The height in a held share's file; 0 when it has none, since what is damaged serves nobody."""
+    try:
+        return integer(parse_json(_content(path) or b""), "height")
+    except (DecodeError, ShareStoreCorrupt):
+        return 0
 
 
 def _permanent_names(directory: Path) -> list[str]:

@@ -121,7 +121,7 @@ def lines(shown: dict[str, Any]) -> str:
     """The same for people."""
     block, running, recovery, event = shown["block"], shown["running"], shown["recovery"], shown["key_event"]
     rows: dict[str, object] = {
-        "state": shown["description"],
+        "state": shown["state"],
         "contract": f"{shown['network']['contract_id']} on {shown['network']['chain_id']}",
         "final block": f"{block['height']} ({block['age_seconds']:.1f} s old)",
     }
@@ -136,6 +136,7 @@ def lines(shown: dict[str, Any]) -> str:
     if recovery is not None:
         rows |= {f"recovery {name}": value for name, value in recovery.items()}
     if event is not None:
+        rows |= {"in words": shown["description"]}
         rows |= {f"key event {name}": _words(value) for name, value in event.items()}
     return table(rows)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sharekeeper.adapters.tls_channel import AuthenticatedChannel, ChannelTimeouts, connect
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.protocol_state import Participant
-from sharekeeper.errors import PeerClosed, PeerRefused, ProtocolViolation
+from sharekeeper.errors import PeerClosed, PeerFault, PeerRefused, ProtocolViolation
 from sharekeeper.protocol.codec import DecodeError
 from sharekeeper_devnet.network.messages import MAX_FRAME_BYTES, Message, Refusal, decode, encode
 
@@ -72,23 +72,30 @@ class PeerLine:
         self._turn = asyncio.Lock()
 
     async def ask(self, question: Message, kind: type[M]) -> M:
-        """The peer's answer. Raises as `connect` and `receive`; `ValueError` for a bad url."""
+        """The peer's answer. Raises as `connect` and `receive`; `ValueError` for a bad url.
+
+        A channel that ended since the last question, as when it was idle too long, is opened anew first.
+        """
         async with self._turn:
-            try:
-                if self._channel is None:
-                    host, port = p2p_address(self._peer)
-                    key = self._peer.info.tls_public_key
-                    self._channel = await connect(host, port, self._identity, key, timeouts=PEER_TIMEOUTS)
-                await send(self._channel, question)
-                return await receive(self._channel, kind)
-            except PeerRefused:
-                raise
-            except BaseException:
-                self.close()
-                raise
+            if self._channel is not None:
+                try:
+                    return await _asked(self._channel, question, kind)
+                except PeerRefused:
+                    raise
+                except PeerFault:
+                    self.close()
+            host, port = p2p_address(self._peer)
+            key = self._peer.info.tls_public_key
+            self._channel = await connect(host, port, self._identity, key, timeouts=PEER_TIMEOUTS)
+            return await _asked(self._channel, question, kind)
 
     def close(self) -> None:
         """The channel, if there is one, is cut."""
         if self._channel is not None:
             self._channel.abort(PeerClosed("this node is done with the channel"))
             self._channel = None
+
+
+async def _asked(channel: AuthenticatedChannel, question: Message, kind: type[M]) -> M:
+    await send(channel, question)
+    return await receive(channel, kind)

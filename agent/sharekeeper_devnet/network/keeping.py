@@ -34,14 +34,16 @@ class ShareKeeper:
         self._account_id = account_id
         self._tls_key = tls_key
         self._complete: KeysetDigest | None = None
+        self._height = 0
 
-    async def settle(self, state: ProtocolState) -> None:
-        """The directory is as it has to be at that final state. Repeating it changes nothing.
+    async def settle(self, state: ProtocolState, height: int) -> None:
+        """The directory is as it has to be at that final state of block `height`. Repeating it changes nothing.
 
         Raises:
             ShareStoreCorrupt, SharesRefused: a file is damaged or not of the keyset; nothing was erased.
             StoreFailed: disk.
         """
+        self._height = height
         match state:
             case NotInitialized():
                 return
@@ -83,8 +85,10 @@ class ShareKeeper:
             log_event(_LOG, logging.INFO, "this node left the network, its key shares destroyed", files=len(gone))
 
     async def _erase(self, *keep: Collection[KeyEventId]) -> None:
-        if gone := await self._store.erase_held(keep={event for events in keep for event in events}):
-            log_event(_LOG, logging.INFO, "shares of lost attempts erased", files=len(gone))
+        if gone := await self._store.erase_held(
+            keep={event for events in keep for event in events}, height=self._height
+        ):
+            log_event(_LOG, logging.INFO, "held shares erased", files=len(gone))
 
 
 def _events(keyset: Keyset) -> tuple[KeyEventId, ...]:

@@ -140,7 +140,7 @@ class KeyEvents:
         try:
             if held is None and self._session is not None:
                 held = await _Recipient(self._session, standing.peers, self._identity, self._clock).key_share()
-                await asyncio.shield(self._store.hold(held))
+                await asyncio.shield(self._store.hold(held, height=standing.block.height))
                 log_event(_LOG, logging.INFO, "share held", **_json(attempt.key_event))
         except SharingFault as fault:
             peer = names[fault.culprit].account_id if fault.culprit in names else "this node"

@@ -143,7 +143,7 @@ class Presigning:
             await self._clock.sleep(_PAUSE_SECONDS)
         finally:
             line.close()
-        self._filling.pop(bond, None)
+            self._filling.pop(bond, None)
 
 
 def _bond(standing: Signing, peer: Participant, domain_id: int) -> Bond:

@@ -212,7 +212,7 @@ class StandingReader:
         if self.latest.block == block and not isinstance(self.latest, Idle):
             return self.latest
         state = await self._rpc.protocol_state(block)
-        await self._keeper.settle(state)
+        await self._keeper.settle(state, block.height)
         match state:
             case Running():
                 return await self._running(block, state)
