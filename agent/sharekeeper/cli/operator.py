@@ -37,7 +37,9 @@ def command() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="Whose key it is.")
 @click.option("--account-id", type=ACCOUNT_ID, required=True, help="The operator's account.")
 @click.option("--public-key", type=SIGNER_KEY, required=True, help="The machine's account key (`keys show`).")
-@click.option("--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600.")
+@click.option(
+    "--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600; - for standard input."
+)
 @near_options
 @json_option
 def grant(
@@ -72,7 +74,9 @@ def grant(
 @command.command()
 @click.option("--account-id", type=ACCOUNT_ID, required=True, help="The operator's account.")
 @click.option("--public-key", type=SIGNER_KEY, required=True, help="The machine's account key.")
-@click.option("--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600.")
+@click.option(
+    "--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600; - for standard input."
+)
 @near_options
 @json_option
 def revoke(
@@ -98,7 +102,9 @@ def revoke(
 @command.command()
 @click.option("--recovery-id", type=click.IntRange(min=0), required=True, help="Which (`chain state` shows it).")
 @click.option("--account-id", type=ACCOUNT_ID, required=True, help="The operator's account.")
-@click.option("--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600.")
+@click.option(
+    "--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600; - for standard input."
+)
 @near_options
 @json_option
 def cancel_recovery(
@@ -124,7 +130,9 @@ def cancel_recovery(
 @command.command()
 @click.option("--for-account", type=ACCOUNT_ID, required=True, help="The account that waits.")
 @click.option("--account-id", type=ACCOUNT_ID, required=True, help="The operator's account.")
-@click.option("--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600.")
+@click.option(
+    "--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600; - for standard input."
+)
 @near_options
 @json_option
 def waive_cooldown(
@@ -151,7 +159,9 @@ def waive_cooldown(
 @command.command()
 @click.option("--url", type=URL, required=True, help="The node's new participant url.")
 @click.option("--account-id", type=ACCOUNT_ID, required=True, help="The operator's account.")
-@click.option("--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600.")
+@click.option(
+    "--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600; - for standard input."
+)
 @near_options
 @json_option
 def update_url(
