@@ -10,6 +10,7 @@ systemd credentials of the same names in one directory are read the same way.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ TLS_KEY: Final = "tls_key"
 ACCOUNT_KEY: Final = "account_key"
 VAULT_IDENTITY: Final = "vault_identity"
 VAULT_SIGNING_KEY: Final = "vault_signing_key"
+
+STANDARD_INPUT: Final = Path("-")
 
 _FILES: Final = {
     Role.NODE: (TLS_KEY, ACCOUNT_KEY),
@@ -86,7 +89,10 @@ def read_key(path: Path) -> KeyPair:
     Raises:
         KeysMissing: absent, unreadable, readable by others, or not a key; nothing of its content is quoted.
     """
-    line = _read_line(path)
+    return _parsed_key(path, _read_line(path))
+
+
+def _parsed_key(path: Path, line: Secret) -> KeyPair:
     try:
         return KeyPair.parse(line.reveal().decode("ascii"))
     except ValueError as error:
@@ -95,10 +101,13 @@ def read_key(path: Path) -> KeyPair:
 
 
 def read_operator_key(path: Path) -> KeyPair:
-    """The operator's key: a file as `read_key` takes, or near-cli's JSON with `private_key`. Raises `KeysMissing`."""
-    line = _read_line(path)
+    """The operator's key: one line as `read_key` takes, or near-cli's JSON with `private_key`. Raises `KeysMissing`.
+
+    `-` is standard input, for a key that lies in no file of this machine.
+    """
+    line = _read_standard_input() if path == STANDARD_INPUT else _read_line(path)
     if not line.reveal().lstrip().startswith(b"{"):
-        return read_key(path)
+        return _parsed_key(path, line)
     try:
         return KeyPair.parse(text(parse_json(line.reveal()), "private_key"))
     except ValueError as error:
@@ -177,6 +186,10 @@ def _new_identity() -> Secret:
     import pyrage  # noqa: PLC0415  # only key generation needs it here
 
     return Secret(str(pyrage.x25519.Identity.generate()).encode("ascii"))  # type: ignore[attr-defined]  # untyped
+
+
+def _read_standard_input() -> Secret:
+    return Secret(sys.stdin.buffer.read(_MAX_KEY_FILE_BYTES).strip())
 
 
 def _read_line(path: Path) -> Secret:

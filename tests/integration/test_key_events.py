@@ -6,7 +6,7 @@ import pytest
 
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import Running
-from sharekeeper.errors import TransactionFailed
+from sharekeeper.errors import ChainUnavailable, TransactionFailed
 from sharekeeper.protocol.recovery_protocol import NodeRun
 from sharekeeper.protocol.session import BackupClient
 from tests.protocol.exchange_values import shares_of
@@ -127,6 +127,22 @@ async def test_a_newcomer_announces_itself_joins_and_leaves_again(newcomer):
     assert not newcomer.runs()
     assert newcomer.codes() == {"key_retired"}
     assert len(newcomer.caller.calls) == 1
+
+
+async def test_a_prospective_node_is_left_as_it_is_while_its_record_cannot_be_read(newcomer):
+    newcomer.now(WITHOUT_ALICE, record(node=None, candidate=OLD, is_participant=False))
+    await newcomer.turns()
+    assert newcomer.runs()
+
+    async def unreadable(account_id, at):
+        raise ChainUnavailable("no answer")
+
+    newcomer.chain.account = unreadable
+    newcomer.now(WITHOUT_ALICE)
+    await newcomer.turns()
+    assert newcomer.agent.node_run.run is NodeRun.LEAVE
+    assert newcomer.runs()
+    assert newcomer.codes() == {"chain_unavailable"}
 
 
 async def test_a_machine_that_never_saw_itself_recorded_still_knows_that_it_was(newcomer):

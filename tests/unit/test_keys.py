@@ -1,7 +1,10 @@
 """Key files: made once, never overwritten, read only when nobody else can read them."""
 
+import io
 import os
 import stat
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +158,25 @@ def test_a_link_or_a_directory_is_no_key_file(tmp_path):
     for name in ("link", "dir"):
         with pytest.raises(KeysMissing, match=name):
             keys.read_key(tmp_path / name)
+
+
+class StandardInput:
+    """What a process reads when something is piped into it."""
+
+    def __init__(self, data):
+        self.buffer = io.BytesIO(data)
+
+
+@pytest.mark.parametrize("form", ["{}\n", '{{"public_key": "ed25519:x", "private_key": "{}"}}'])
+def test_the_operators_key_is_read_from_standard_input_in_both_forms(directory, monkeypatch, form):
+    line = (directory / "account_key").read_text().strip()
+    monkeypatch.setattr(sys, "stdin", StandardInput(form.format(line).encode()))
+    assert keys.read_operator_key(Path("-")).signer_key == keys.public_keys(directory).account_public_key
+
+
+@pytest.mark.parametrize("data", [b"", b"ed25519:secret", b'{"private_key": "secret"}', b"\xff" * 600])
+def test_standard_input_that_holds_no_key_is_refused_and_not_quoted(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", StandardInput(data))
+    with pytest.raises(KeysMissing) as refused:
+        keys.read_operator_key(Path("-"))
+    assert "secret" not in str(refused.value)

@@ -21,7 +21,9 @@ from sharekeeper.keys import read_operator_key
 
 _OPTIONS = (
     click.option("--account-id", type=ACCOUNT_ID, required=True, help="The operator's account."),
-    click.option("--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600."),
+    click.option(
+        "--key-file", type=FILE, required=True, help="The operator's full-access key, mode 0600; - for standard input."
+    ),
 )
 
 
