@@ -7,11 +7,19 @@ from typing import Any
 import click
 
 from sharekeeper.adapters.clock import SystemClock
-from sharekeeper.cli.common import config_option, json_option, show, table
+from sharekeeper.cli.common import ACCOUNT_ID, config_option, json_option, show, table
 from sharekeeper.cli.near import connected, near_options
 from sharekeeper.config import NearConfig, load_backup_service
-from sharekeeper.domain.identity import NetworkId
-from sharekeeper.domain.protocol_state import BlockRef, ProtocolState, Recovery, Running, running_part
+from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.protocol_state import (
+    AccountRecord,
+    BlockRef,
+    NodeKeys,
+    ProtocolState,
+    Recovery,
+    Running,
+    running_part,
+)
 from sharekeeper.ops.state_words import describe_state, key_event_facts
 
 _NS = 10**9
@@ -34,6 +42,17 @@ def state(*, near: NearConfig, config_path: object, as_json: bool) -> None:
 
 
 @command.command()
+@click.option("--account-id", type=ACCOUNT_ID, required=True, help="Whose machines.")
+@near_options
+@json_option
+def account(*, account_id: AccountId, near: NearConfig, config_path: object, as_json: bool) -> None:
+    """Show which machines the contract has for an account: those in force, and a node that is announced."""
+    del config_path
+    shown = account_facts(*asyncio.run(_read_account(near, account_id)))
+    show("chain_account", shown, account_lines(shown), as_json=as_json)
+
+
+@command.command()
 @config_option
 @json_option
 def quorum(*, config_path: Path, as_json: bool) -> int:
@@ -51,6 +70,54 @@ async def _read(near: NearConfig) -> tuple[NetworkId, BlockRef, ProtocolState]:
     async with connected(near) as (rpc, network):
         head = await rpc.head()
         return network, head, await rpc.protocol_state(head)
+
+
+async def _read_account(near: NearConfig, account_id: AccountId) -> tuple[BlockRef, AccountRecord]:
+    async with connected(near) as (rpc, _):
+        head = await rpc.head()
+        return head, await rpc.account(account_id, head)
+
+
+def account_facts(head: BlockRef, record: AccountRecord) -> dict[str, Any]:
+    """What is printed of an account as JSON."""
+    service = record.backup_service
+    return {
+        "account_id": record.account_id,
+        "height": head.height,
+        "is_participant": record.is_participant,
+        "node": _node(record.node),
+        "node_candidate": _node(record.node_candidate),
+        "backup_services": []
+        if service is None
+        else [{"tls_public_key": str(service.tls_public_key), "signer_public_key": str(service.signer_key)}],
+        "cooldown_until": record.cooldown_until,
+    }
+
+
+def _node(keys: NodeKeys | None) -> dict[str, str] | None:
+    if keys is None:
+        return None
+    return {
+        "url": keys.info.url,
+        "tls_public_key": str(keys.info.tls_public_key),
+        "signer_public_key": str(keys.signer_key),
+    }
+
+
+def account_lines(shown: dict[str, Any]) -> str:
+    """The same for people."""
+    rows: dict[str, object] = {
+        "account": shown["account_id"],
+        "final block": shown["height"],
+        "participant": "yes" if shown["is_participant"] else "no",
+        "may recover again at block": shown["cooldown_until"],
+    }
+    machines = {"node": shown["node"], "announced node": shown["node_candidate"]}
+    machines |= {f"backup service {number}": one for number, one in enumerate(shown["backup_services"], start=1)}
+    for name, machine in machines.items():
+        words = {"": "none"} if machine is None else machine
+        rows |= {f"{name} {key.replace('_public_', ' ')}".strip(): value for key, value in words.items()}
+    return table(rows)
 
 
 def facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str, Any]:
