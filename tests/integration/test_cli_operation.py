@@ -59,6 +59,23 @@ async def test_the_state_of_the_contract_is_shown(net, alice, capsys):
     assert net.keyset.digest() in plain.out
 
 
+async def test_the_machines_of_an_account_are_shown(net, alice, capsys):
+    words = ["chain", "account", "--account-id", alice.account_id, *chain_options(net)]
+    shown = (await call(capsys, *words, "--json")).json
+    state = (await call(capsys, "chain", "state", *chain_options(net), "--json")).json
+    in_force = {one["account_id"]: one for one in state["running"]["participants"]}[alice.account_id]
+    assert (shown["type"], shown["account_id"], shown["is_participant"]) == ("chain_account", alice.account_id, True)
+    assert shown["node"] | {"signer_public_key": None} == {
+        "url": in_force["url"],
+        "tls_public_key": in_force["tls_public_key"],
+        "signer_public_key": None,
+    }
+    assert (shown["node_candidate"], shown["backup_services"]) == (None, [])
+    plain = (await call(capsys, *words)).out
+    assert shown["node"]["signer_public_key"] in plain
+    assert "announced node" in plain
+
+
 async def test_another_chain_than_named_is_refused(net, capsys):
     options = [*chain_options(net)[:2], "--chain-id", "mainnet", "--contract-id", CONTRACT]
     ended = await call(capsys, "chain", "state", *options)

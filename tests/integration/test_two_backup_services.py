@@ -115,8 +115,8 @@ async def test_the_command_line_shows_both_slots_and_waits_for_the_service_that_
         shown = (await call(capsys, "chain", "account", *named, "--json")).json
         assert (shown["type"], shown["is_participant"], shown["node_candidate"]) == ("chain_account", True, None)
         assert shown["node"]["url"] == alice.url("old")
-        assert [keys["tls_public_key"] for keys in shown["backup_services"]] == [
-            str(service.keys.tls.tls_key) for service in (alice.service, alice.second)
+        assert [(keys["slot"], keys["tls_public_key"]) for keys in shown["backup_services"]] == [
+            (slot, str(service.keys.tls.tls_key)) for slot, service in enumerate((alice.service, alice.second))
         ]
         plain = (await call(capsys, "chain", "account", *named)).out
-        assert f"backup service in slot 1 tls_public_key {alice.second.keys.tls.tls_key}" in " ".join(plain.split())
+        assert f"backup service in slot 1 tls key {alice.second.keys.tls.tls_key}" in " ".join(plain.split())

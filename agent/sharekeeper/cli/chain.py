@@ -7,12 +7,19 @@ from typing import Any
 import click
 
 from sharekeeper.adapters.clock import SystemClock
-from sharekeeper.cli.chain_account import command as account
-from sharekeeper.cli.common import config_option, json_option, show, table
+from sharekeeper.cli.common import ACCOUNT_ID, config_option, json_option, show, table
 from sharekeeper.cli.near import connected, near_options
 from sharekeeper.config import NearConfig, load_backup_service
-from sharekeeper.domain.identity import NetworkId
-from sharekeeper.domain.protocol_state import BlockRef, ProtocolState, Recovery, Running, running_part
+from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.protocol_state import (
+    AccountRecord,
+    BlockRef,
+    NodeKeys,
+    ProtocolState,
+    Recovery,
+    Running,
+    running_part,
+)
 from sharekeeper.ops.state_words import describe_state, key_event_facts
 
 _NS = 10**9
@@ -21,9 +28,6 @@ _NS = 10**9
 @click.group()
 def command() -> None:
     """What the contract says."""
-
-
-command.add_command(account)
 
 
 @command.command()
@@ -35,6 +39,17 @@ def state(*, near: NearConfig, config_path: object, as_json: bool) -> None:
     network, head, found = asyncio.run(_read(near))
     shown = facts(network, head, found)
     show("chain_state", shown, lines(shown), as_json=as_json)
+
+
+@command.command()
+@click.option("--account-id", type=ACCOUNT_ID, required=True, help="Whose machines.")
+@near_options
+@json_option
+def account(*, account_id: AccountId, near: NearConfig, config_path: object, as_json: bool) -> None:
+    """Show which machines the contract has for an account: those in force, and a node that is announced."""
+    del config_path
+    shown = account_facts(*asyncio.run(_read_account(near, account_id)))
+    show("chain_account", shown, account_lines(shown), as_json=as_json)
 
 
 @command.command()
@@ -55,6 +70,57 @@ async def _read(near: NearConfig) -> tuple[NetworkId, BlockRef, ProtocolState]:
     async with connected(near) as (rpc, network):
         head = await rpc.head()
         return network, head, await rpc.protocol_state(head)
+
+
+async def _read_account(near: NearConfig, account_id: AccountId) -> tuple[BlockRef, AccountRecord]:
+    async with connected(near) as (rpc, _):
+        head = await rpc.head()
+        return head, await rpc.account(account_id, head)
+
+
+def account_facts(head: BlockRef, record: AccountRecord) -> dict[str, Any]:
+    """What is printed of an account as JSON."""
+    return {
+        "account_id": record.account_id,
+        "height": head.height,
+        "is_participant": record.is_participant,
+        "node": _node(record.node),
+        "node_candidate": _node(record.node_candidate),
+        "backup_services": [
+            {"slot": slot, "tls_public_key": str(service.tls_public_key), "signer_public_key": str(service.signer_key)}
+            for slot, service in enumerate(record.backup_services)
+            if service is not None
+        ],
+        "cooldown_until": record.cooldown_until,
+    }
+
+
+def _node(keys: NodeKeys | None) -> dict[str, str] | None:
+    if keys is None:
+        return None
+    return {
+        "url": keys.info.url,
+        "tls_public_key": str(keys.info.tls_public_key),
+        "signer_public_key": str(keys.signer_key),
+    }
+
+
+def account_lines(shown: dict[str, Any]) -> str:
+    """The same for people."""
+    rows: dict[str, object] = {
+        "account": shown["account_id"],
+        "final block": shown["height"],
+        "participant": "yes" if shown["is_participant"] else "no",
+        "may recover again at block": shown["cooldown_until"],
+    }
+    machines = {"node": shown["node"], "announced node": shown["node_candidate"]}
+    machines |= {f"backup service in slot {one['slot']}": one for one in shown["backup_services"]}
+    for name, machine in machines.items():
+        words = {"": "none"} if machine is None else machine
+        rows |= {
+            f"{name} {key.replace('_public_', ' ')}".strip(): value for key, value in words.items() if key != "slot"
+        }
+    return table(rows)
 
 
 def facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str, Any]:
