@@ -1,6 +1,6 @@
 """A contract that answers with prepared views: for keysets larger than one call of the real contract can make.
 
-`append` writes; `state` and `participant_info` show what lies under their name and the step; each of the two calls
+`put` writes; `state` and `participant_info` show the chunks that lie under their name and the step; each of the two calls
 that end a recovery goes one step on. The arguments of the calls are not looked at.
 """
 
@@ -15,7 +15,7 @@ from sharekeeper.domain.identity import AccountId
 
 VIEWS: Final = ("state", "participant_info")
 ADVANCING: Final = ("confirm_key_share_delivery", "conclude_recovery")
-APPENDED_BYTES: Final = 1_000_000
+CHUNK_BYTES: Final = 1_000_000
 CALLS_TOGETHER: Final = 6
 GAS: Final = 300 * 10**12
 
@@ -35,26 +35,27 @@ _HEAD: Final = """
 (func $go_on
   (i32.store8 (i32.const 8) (i32.add (call $step) (i32.const 1)))
   (drop (call $storage_write (i64.const 4) (i64.const 0) (i64.const 1) (i64.const 8) (i64.const 1))))
-(func $show (param $name i32) (param $length i32)
+(func $show (param $name i32) (param $length i32) (local $chunk i32) (local $end i64)
   (i32.store8 (i32.add (local.get $name) (local.get $length)) (call $step))
-  (drop (call $storage_read
-    (i64.extend_i32_u (i32.add (local.get $length) (i32.const 1))) (i64.extend_i32_u (local.get $name)) (i64.const 0)))
-  (call $read_register (i64.const 0) (i64.const 1048576))
-  (call $value_return (call $register_len (i64.const 0)) (i64.const 1048576)))
-(func (export "append") (local $name i64) (local $data i64) (local $length i64) (local $old i64)
+  (local.set $chunk (i32.const 48))
+  (local.set $end (i64.const 1048576))
+  (block $done (loop $next
+    (i32.store8 (i32.add (i32.add (local.get $name) (local.get $length)) (i32.const 1)) (local.get $chunk))
+    (br_if $done (i64.eqz (call $storage_read
+      (i64.extend_i32_u (i32.add (local.get $length) (i32.const 2)))
+      (i64.extend_i32_u (local.get $name)) (i64.const 0))))
+    (call $read_register (i64.const 0) (local.get $end))
+    (local.set $end (i64.add (local.get $end) (call $register_len (i64.const 0))))
+    (local.set $chunk (i32.add (local.get $chunk) (i32.const 1)))
+    (br $next)))
+  (call $value_return (i64.sub (local.get $end) (i64.const 1048576)) (i64.const 1048576)))
+(func (export "put") (local $name i64)
   (call $input (i64.const 0))
   (call $read_register (i64.const 0) (i64.const 1048576))
   (local.set $name (i64.extend_i32_u (i32.load8_u (i32.const 1048576))))
-  (local.set $data (i64.add (local.get $name) (i64.const 1048577)))
-  (local.set $length (i64.sub (i64.sub (call $register_len (i64.const 0)) (local.get $name)) (i64.const 1)))
-  (if (i64.ne (call $storage_read (local.get $name) (i64.const 1048577) (i64.const 1)) (i64.const 0))
-    (then
-      (local.set $old (call $register_len (i64.const 1)))
-      (call $read_register (i64.const 1) (i64.const 8388608))))
-  (memory.copy (i32.wrap_i64 (i64.add (local.get $old) (i64.const 8388608)))
-    (i32.wrap_i64 (local.get $data)) (i32.wrap_i64 (local.get $length)))
   (drop (call $storage_write (local.get $name) (i64.const 1048577)
-    (i64.add (local.get $old) (local.get $length)) (i64.const 8388608) (i64.const 2))))
+    (i64.sub (i64.sub (call $register_len (i64.const 0)) (local.get $name)) (i64.const 1))
+    (i64.add (local.get $name) (i64.const 1048577)) (i64.const 1))))
 """
 
 
@@ -73,15 +74,15 @@ async def put(owner: NearCaller, contract: AccountId, answers: Iterable[tuple[st
     """From each step on, counted from 0, the view of that name answers that JSON."""
     calls: list[bytes] = []
     for name, step, answer in answers:
-        key = f"{name}/{step}".encode()
-        parts = [answer[start : start + APPENDED_BYTES] for start in range(0, len(answer), APPENDED_BYTES)]
-        calls += [bytes([len(key)]) + key + part for part in parts]
+        for number, start in enumerate(range(0, len(answer), CHUNK_BYTES)):
+            key = f"{name}/{step}{number}".encode()
+            calls.append(bytes([len(key)]) + key + answer[start : start + CHUNK_BYTES])
     while calls:
         number = 1
-        while number < min(len(calls), CALLS_TOGETHER) and sum(map(len, calls[: number + 1])) <= APPENDED_BYTES:
+        while number < min(len(calls), CALLS_TOGETHER) and sum(map(len, calls[: number + 1])) <= CHUNK_BYTES:
             number += 1
         chosen, calls = calls[:number], calls[number:]
-        actions = [Action(py_near.create_function_call_action("append", raw, GAS // number, 0)) for raw in chosen]
+        actions = [Action(py_near.create_function_call_action("put", raw, GAS // number, 0)) for raw in chosen]
         await owner.send_actions(contract, actions)
 
 
