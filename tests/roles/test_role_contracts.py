@@ -52,7 +52,7 @@ def test_every_documented_variable_is_used_and_every_used_one_documented(role):
     )
     spec = specification(role)
     facts = set(re.findall(rf"fact C\(({role}_[a-z_]+)\)", " ".join(spec["description"])))
-    used = set(re.findall(rf"(?<![a-z_/-]){role}_[a-z_]+", text))
+    used = set(re.findall(rf"(?<![a-z_/-]){role}_[a-z0-9_]+", text))
     assert used - facts == set(spec["options"])
 
 

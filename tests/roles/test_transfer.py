@@ -14,6 +14,7 @@ REQUIRED = {
     "mpc_node_account_id": "alice.test.near",
     "backup_agent_account_id": "alice.test.near",
     "backup_agent_operator_recipient": str(pyrage.x25519.Identity.generate().to_public()),
+    "backup_agent_near_endpoints": [{"name": "another", "url": "https://near.example.org"}],  # mainnet asks for others
 }
 WEB = {"mpc_node_transfer": "web", "backup_agent_transfer": "web"}
 
