@@ -18,7 +18,7 @@ import click
 
 from tests.molecule.hosts import image, machine
 from tests.molecule.hosts.commands import HostsError, require_machine
-from tests.molecule.hosts.state import CHECKOUT, DIRECTORY, every
+from tests.molecule.hosts.state import CHECKOUT, DIRECTORY, Host, every
 
 GLOB: Final = "tests/molecule/*/molecule.yml"
 LOGS: Final = DIRECTORY / "log"
@@ -67,9 +67,14 @@ def unforeseen(steps: list[Step]) -> list[str]:
     return [host for step in steps[converged:] if step.name == "check" for host in step.changed]
 
 
+def own_hosts(scenario: str) -> list[Host]:
+    """The hosts of a scenario that are there now; those of another one, played at the same time, are not its own."""
+    inventory = (CHECKOUT / "tests" / "molecule" / scenario / "inventory" / "hosts.yml").read_text(encoding="utf-8")
+    return [host for host in every() if f" {host.name}:\n" in inventory]
+
+
 def play(scenario: str, *, keep: bool) -> tuple[bool, list[Step]]:
     """Whether the scenario holds, and its steps. Its hosts are gone afterwards unless `keep`."""
-    there = {host.name for host in every()}
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{scenario}.log"
     words = [str(Path(sys.executable).with_name("molecule")), "test", "-s", scenario]
@@ -87,10 +92,8 @@ def play(scenario: str, *, keep: bool) -> tuple[bool, list[Step]]:
             steps = read_steps(_logged(molecule, log))
         status = molecule.returncode
     finally:
-        left = () if keep else every()
-        for host in left:
-            if host.name not in there:
-                machine.destroy(host)
+        for host in () if keep else own_hosts(scenario):
+            machine.destroy(host)
     if status:
         click.echo("\n".join(log.read_text(encoding="utf-8").splitlines()[-_SHOWN_LINES:]))
     for changed in unforeseen(steps):
