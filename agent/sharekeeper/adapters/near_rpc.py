@@ -25,7 +25,7 @@ from sharekeeper.errors import (
 )
 from sharekeeper.ports import ChainReader, Clock
 from sharekeeper.protocol.codec import DecodeError, array, field, integer, parse_json, text
-from sharekeeper.protocol.contract_json import decode_account, decode_ephemeral_keys, decode_state
+from sharekeeper.protocol.contract_json import decode_account, decode_ephemeral_keys, read_state
 from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
 _T = TypeVar("_T")
@@ -155,7 +155,11 @@ class NearRpc(ChainReader):
 
     async def protocol_state(self, at: BlockRef) -> ProtocolState:
         """View `state` at that block. One request."""
-        return await self._decoded("state", {}, at, decode_state)
+        shown = await self.view_bytes("state", {}, at)
+        try:
+            return read_state(shown)
+        except DecodeError as error:
+            raise ChainAnswerInvalid(f"view state of {self.contract_id}: {error}") from None
 
     async def account(self, account_id: AccountId, at: BlockRef) -> AccountRecord:
         """View `participant_info` of the account at that block. One request."""
@@ -263,6 +267,8 @@ def _block_hash(value: object, name: str) -> str:
 
 def _byte_array(value: object, name: str) -> bytes:
     found = field(value, name)
+    if isinstance(found, bytes):
+        return found
     if not isinstance(found, list):
         raise DecodeError(f"field {name!r} is not an array of bytes")
     try:

@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Self
 
 import base58
@@ -55,6 +56,20 @@ _TEXT_PREFIX: Final = {Curve.SECP256K1: "secp256k1:", Curve.ED25519: "ed25519:",
 _TEXT_BYTES: Final = {Curve.SECP256K1: 64, Curve.ED25519: 32, Curve.BLS12381: 96}
 
 
+_CACHED_KEYS: Final = 2 * MAX_DOMAINS
+"""Base58 takes long, and the keys of a network stay the same: each is decoded and encoded once."""
+
+
+@lru_cache(maxsize=_CACHED_KEYS)
+def _from_base58(text: str) -> bytes:
+    return base58.b58decode(text)
+
+
+@lru_cache(maxsize=_CACHED_KEYS)
+def _to_base58(raw: bytes) -> str:
+    return base58.b58encode(raw).decode("ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class DomainPublicKey:
     """The public key of a domain. `raw`: 64 bytes x||y (secp256k1), 32 (Ed25519) or 96 compressed G2 (BLS12-381)."""
@@ -74,12 +89,12 @@ class DomainPublicKey:
         if not text.startswith(_TEXT_PREFIX[curve]):
             raise ValueError(f"a {curve} key starts with {_TEXT_PREFIX[curve]!r}, not {text[:12]!r}")
         try:
-            return cls(curve, base58.b58decode(text.removeprefix(_TEXT_PREFIX[curve])))
+            return cls(curve, _from_base58(text.removeprefix(_TEXT_PREFIX[curve])))
         except ValueError:
             raise ValueError(f"not a {curve} public key: {text[:160]!r}") from None
 
     def __str__(self) -> str:
-        return _TEXT_PREFIX[self.curve] + base58.b58encode(self.raw).decode("ascii")
+        return _TEXT_PREFIX[self.curve] + _to_base58(self.raw)
 
     def share_form(self) -> bytes:
         """The key as a key share carries it: SEC1 compressed (33 bytes) for secp256k1, else `raw`."""
@@ -117,6 +132,8 @@ class Keyset:
 
     epoch_id: int
     domains: tuple[DomainKey, ...]
+    _digest: KeysetDigest | None = field(default=None, init=False, repr=False, compare=False)
+    """What `digest` found before."""
 
     def __post_init__(self) -> None:
         ids = {domain.domain_id for domain in self.domains}
@@ -135,7 +152,11 @@ class Keyset:
 
     def digest(self) -> KeysetDigest:
         """SHA-256 of `canonical()`."""
-        return KeysetDigest.of(self.canonical())
+        digest = self._digest
+        if digest is None:
+            digest = KeysetDigest.of(self.canonical())
+            object.__setattr__(self, "_digest", digest)
+        return digest
 
     def backup_id(self, network: NetworkId, account_id: AccountId) -> BackupId:
         """The identity of this keyset's backup: the keyset with network, contract and account."""

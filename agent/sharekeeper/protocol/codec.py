@@ -34,7 +34,8 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401  # JSON is any
         raise
     except (ValueError, RecursionError):
         raise DecodeError("not valid JSON") from None
-    _check_depth(value, MAX_DEPTH)
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _check_depth(value, MAX_DEPTH)
     return value
 
 

@@ -7,6 +7,7 @@ returns a value or raises `DecodeError`, whatever the JSON.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from sharekeeper.domain.ephemeral import (
@@ -50,6 +51,7 @@ from sharekeeper.protocol.codec import (
     hexadecimal,
     integer,
     keyset_of,
+    parse_json,
     text,
 )
 from sharekeeper.spec import SLOTS
@@ -58,6 +60,17 @@ _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Ed25519Key)
 _E = TypeVar("_E", bound=StrEnum)
 _PARTICIPANT_FIELDS: Final = 3
+_CACHED_STATES: Final = 2
+
+
+@lru_cache(maxsize=_CACHED_STATES)
+def read_state(data: bytes) -> ProtocolState:
+    """View `state` from its bytes; equal bytes are one object, so that a large state is decoded once.
+
+    Raises:
+        DecodeError: not JSON, or as `decode_state`.
+    """
+    return decode_state(parse_json(data))
 
 
 def decode_state(value: object) -> ProtocolState:

@@ -29,7 +29,7 @@ from sharekeeper.errors import (
     WrongNetwork,
 )
 from sharekeeper.protocol.codec import parse_json
-from sharekeeper.protocol.contract_json import decode_account, decode_state
+from sharekeeper.protocol.contract_json import decode_account, read_state
 from sharekeeper.protocol.freshness import check_fresh
 from sharekeeper.protocol.monitoring import goes_backwards
 
@@ -241,7 +241,7 @@ def read_views(views: tuple[bytes, ...]) -> ReadViews:
     """State and account record. Raises `ChainAnswerInvalid`."""
     try:
         state, account = views
-        return ReadViews(state=decode_state(parse_json(state)), account=decode_account(parse_json(account)))
+        return ReadViews(state=read_state(state), account=decode_account(parse_json(account)))
     except ValueError as error:
         raise ChainAnswerInvalid(f"the views of the contract cannot be read: {error}") from None
 

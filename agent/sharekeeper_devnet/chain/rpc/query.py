@@ -107,7 +107,7 @@ def _call_function(params: Params) -> Question:
             raise errors.nothing_to_call(account_id, block)
         if outcome.failure is not None:
             raise errors.contract_execution_error(outcome.failure, outcome.logs, block)
-        return {"result": list(outcome.return_value), "logs": list(outcome.logs), **at_view(block)}
+        return {"result": outcome.return_value, "logs": list(outcome.logs), **at_view(block)}
 
     return answer
 

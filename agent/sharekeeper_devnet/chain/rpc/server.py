@@ -2,6 +2,8 @@
 
 import json
 import logging
+import secrets
+from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import web
@@ -14,6 +16,8 @@ from sharekeeper_devnet.chain.rpc.params import Params
 logger = logging.getLogger("sharekeeper_devnet")
 
 MAX_BODY_BYTES = 10 * 2**20
+_PLACE = secrets.token_hex(16)
+"""Stands for an array that is written afterwards; no client knows it."""
 
 
 class Server:
@@ -104,4 +108,24 @@ def _method_name(envelope: dict[str, object]) -> str:
 
 
 def _answer(status: HTTPStatus, body: object) -> web.Response:
-    return web.Response(status=status, text=json.dumps(body), content_type="application/json")
+    return web.Response(status=status, body=_encode(body), content_type="application/json", charset="utf-8")
+
+
+def _encode(body: object) -> bytes:
+    """JSON, with each `bytes` in `body` as an array of numbers."""
+    arrays: list[bytes] = []
+
+    def later(value: object) -> str:
+        if not isinstance(value, bytes):
+            raise TypeError(f"{type(value).__name__} is not JSON")
+        arrays.append(value)
+        return _PLACE
+
+    pieces = json.dumps(body, default=later).encode().split(json.dumps(_PLACE).encode())
+    return pieces[0] + b"".join(_array(data) + rest for data, rest in zip(arrays, pieces[1:], strict=True))
+
+
+@lru_cache(maxsize=8)
+def _array(data: bytes) -> bytes:
+    """Most views return in a block what they returned in the one before."""
+    return json.dumps(list(data), separators=(",", ":")).encode()
