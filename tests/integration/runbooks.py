@@ -2,7 +2,7 @@
 
 A fenced block says in its info string what it is:
 
-- `sh`: run as it stands, by bash, with the `sharekeeper` of this checkout on PATH;
+- `sh`: run as it stands, by bash, with the `sharekeeper` of this checkout on PATH, and `sharekeeper-with-keys`;
 - `sh variables`: names that the operator sets; here each gets the value that the test gives it;
 - `sh host`: not run here (ssh, systemctl, near). A unit is started or stopped by the test itself, with exactly the
   words that bash makes of the block; anything else is only parsed.
@@ -114,9 +114,10 @@ class Operator:
         self.variables: dict[str, str] = {}
         tools = directory / "bin"
         tools.mkdir()
-        command = tools / "sharekeeper"
-        command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
-        command.chmod(0o755)
+        for name in ("sharekeeper", "sharekeeper-with-keys"):  # keys are files here: both are the same
+            command = tools / name
+            command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
+            command.chmod(0o755)
         self._environment = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(AGENT), "HOME": str(directory)}
 
     async def follow(self, found: list[Block], *, until: str | None = None) -> None:
