@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 CONTRACT_BUILD := $(PYTHON) agent/contract/build/build.py
 PYTEST_ARGS ?=
 DRILL_ARGS ?=
+DRILL ?= loss
 TRANSFER ?= p2p
 SCENARIOS ?=
 # Ansible refuses a locale that is not UTF-8.
@@ -32,8 +33,8 @@ $(STAMP): requirements/dev.txt pyproject.toml agent/pyproject.toml
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e . -e agent
 	touch $@
 
-drill: $(STAMP) ## lose every node of a local MPC network and recover it; report in run/report (TRANSFER=p2p or web)
-	$(BIN)/python -m sharekeeper_devnet.drill -e localnet_transfer=$(TRANSFER) $(DRILL_ARGS)
+drill: $(STAMP) ## rehearse a disaster on this computer; report in run/report (DRILL=loss or life, TRANSFER=p2p or web)
+	$(BIN)/python -m sharekeeper_devnet.drill --drill $(DRILL) -e localnet_transfer=$(TRANSFER) $(DRILL_ARGS)
 
 test: $(STAMP) ## run all tests, two at a time (about seven minutes)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
-"""The drill: a total loss of a local MPC network and the way back, and its report.
+"""The drills of a local MPC network (drill_plan.py), and their report.
 
-    python -m sharekeeper_devnet.drill [--playbook FILE] [--sweep] [words for ansible-playbook ...]
+    python -m sharekeeper_devnet.drill [--drill NAME] [--playbook FILE] [--sweep] [words for ansible-playbook ...]
 
 Everything is written below SHAREKEEPER_RUN (default: `run` in the checkout). However the drill ends, no process
 of it is left: INT, TERM and HUP become INT for Ansible, whose `always:` does not run on any of them, and then
@@ -28,9 +28,12 @@ from types import FrameType
 from typing import Final, Self, TextIO
 
 from sharekeeper.errors import AlreadyRunning, ConfigInvalid, HostFault, SharekeeperError, StoreFailed
+from sharekeeper_devnet.drill_facts import Report, Verdict
 from sharekeeper_devnet.drill_marks import Mark, MarksInvalid, read_marks
-from sharekeeper_devnet.drill_page import report_html, report_text
-from sharekeeper_devnet.drill_report import Report, Verdict, build_report, report_json
+from sharekeeper_devnet.drill_page import report_html
+from sharekeeper_devnet.drill_plan import PLANS, Plan
+from sharekeeper_devnet.drill_report import build_report, report_json
+from sharekeeper_devnet.drill_text import report_text
 from sharekeeper_devnet.supervise import supervised, sweep
 
 FAILED_EXIT: Final = 1
@@ -104,7 +107,7 @@ class Drill:
             self.end()
         return 128 + relay.received if relay.received else status
 
-    def report(self, drill_id: str, status: int) -> Report:
+    def report(self, plan: Plan, drill_id: str, status: int) -> Report:
         """Writes report.json, report.html and report.txt; returns the report."""
         failure = None if status == 0 else f"the playbook did not come to its end (exit status {status})"
         marks: tuple[Mark, ...] = ()
@@ -114,8 +117,8 @@ class Drill:
             failure = failure or "the playbook left no marks"
         except MarksInvalid as error:
             failure = str(error)
-        versions = {**tool_versions(), "plan": self._plan()}
-        report = build_report(marks, drill_id=drill_id, versions=versions, failure=failure)
+        versions = {**tool_versions(), "plan": self._fingerprint()}
+        report = build_report(marks, plan=plan, drill_id=drill_id, versions=versions, failure=failure)
         for name, text in (
             ("report.json", report_json(report)),
             ("report.html", report_html(report)),
@@ -124,7 +127,7 @@ class Drill:
             (self.report_directory / name).write_text(text, encoding="utf-8")
         return report
 
-    def _plan(self) -> str:
+    def _fingerprint(self) -> str:
         """SHA-256 over names and contents of all that decides what a drill does: playbooks, roles, inventory, wasm."""
         digest = hashlib.sha256()
         for pattern in ("playbooks/**/*.yml", "roles/**/*", "inventory/**/*", "agent/contract/*.wasm"):
@@ -266,16 +269,21 @@ def _checkout() -> Path:
     return checkout
 
 
-def _parse(arguments: Sequence[str] | None, checkout: Path) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="drill", description="Lose every node of a local network and recover it.")
-    parser.add_argument("--playbook", type=Path, default=checkout / "playbooks" / "drill.yml")
+def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="drill", description="Rehearse disasters of a local network, and measure them."
+    )
+    parser.add_argument("--drill", choices=list(PLANS), default="loss", help="which drill (default: %(default)s)")
+    parser.add_argument("--playbook", type=Path, help="another playbook than the drill's own")
     parser.add_argument("--sweep", action="store_true", help="only stop what an earlier drill left running")
     return parser.parse_known_args(arguments)
 
 
 def _perform(arguments: Sequence[str] | None) -> int:
     checkout = _checkout()
-    options, words = _parse(arguments, checkout)
+    options, words = _parse(arguments)
+    plan = PLANS[options.drill]
+    playbook: Path = options.playbook or checkout / "playbooks" / plan.playbook
     drill = Drill(checkout, Path(os.environ.get("SHAREKEEPER_RUN") or checkout / "run").absolute())
     if options.sweep and not drill.run_directory.is_dir():
         return 0
@@ -285,8 +293,8 @@ def _perform(arguments: Sequence[str] | None) -> int:
             return 0
         drill.clear()
         drill_id = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        status = drill.play(options.playbook.absolute(), words, relay)
-        report = drill.report(drill_id, status)
+        status = drill.play(playbook.absolute(), words, relay)
+        report = drill.report(plan, drill_id, status)
     _say(f"\n{report_text(report)}\nReport: {drill.report_directory}/report.html (and .json, .txt)")
     _say(f"Logs:   {drill.report_directory}/drill.log and {drill.run_directory}/*/processes/*.log")
     return status or (0 if report.verdict is Verdict.PASSED else FAILED_EXIT)

@@ -1,28 +1,32 @@
-"""A drill report for people: as text, and as one HTML page that needs nothing else."""
+"""A drill report as one HTML page that needs nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from sharekeeper_devnet.drill_report import Moment, OperatorRecovery, Report, SignatureProof, Verdict
+from sharekeeper_devnet.drill_facts import HeldBackup, KeyEventRun, OperatorRecovery, Outage, Report, Stage, Verdict
+from sharekeeper_devnet.drill_text import after, block, key_sentence, stage_summary, transfer
 
 _WIDTH: Final = 960
 _LEFT: Final = 150
 _LANE: Final = 34
 _TOP: Final = 30
 _MOST_TICKS: Final = 9
+_STATE_COLOURS: Final = {"Running": "good", "Recovery": "wait"}
 _STEPS_SECONDS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6b7b; --line: #d9e0e7; --paper: #f6f8fa; --card: #ffffff;
-  --good: #2f8f5b; --bad: #c8453b; --wait: #d9962b; --idle: #b8c2cc; }
+  --good: #2f8f5b; --bad: #c8453b; --wait: #d9962b; --idle: #b8c2cc; --make: #4a7fc1; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4eaf0; --soft: #9aa9b8; --line: #2e3a46; --paper: #141a20;
-  --card: #1c242c; --good: #4fb87f; --bad: #e26d63; --wait: #e5ae52; --idle: #4a5764; } }
+  --card: #1c242c; --good: #4fb87f; --bad: #e26d63; --wait: #e5ae52; --idle: #4a5764; --make: #6fa3e0; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 32px 20px 64px; }
-h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 36px 0 10px; }
+h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 44px 0 6px; }
+h3 { font-size: 15px; margin: 22px 0 8px; }
 p.sub { color: var(--soft); margin: 0 0 24px; }
 .verdict { display: inline-block; padding: 2px 12px; border-radius: 999px; color: #fff; font-weight: 600; }
 .passed { background: var(--good); } .failed { background: var(--bad); }
@@ -36,7 +40,7 @@ tr + tr td { border-top: 1px solid var(--line); } td.n, th.n { text-align: right
 code { font: 13px/1.5 ui-monospace, monospace; word-break: break-all; }
 svg { display: block; width: 100%; min-width: 720px; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
 svg .name { fill: var(--ink); } .good { fill: var(--good); } .bad { fill: var(--bad); } .wait { fill: var(--wait); }
-.idle { fill: var(--idle); } .grid { stroke: var(--line); }
+.idle { fill: var(--idle); } .make { fill: var(--make); } .grid { stroke: var(--line); }
 ul.findings { background: var(--card); border-left: 4px solid var(--bad); margin: 0; padding: 12px 12px 12px 32px; }
 .key i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin: 0 6px 0 14px; vertical-align: -1px; }
 """
@@ -48,99 +52,40 @@ def utc(at: float) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 100_000} UTC"
 
 
-def summary(report: Report) -> str:
-    """The outcome in one sentence."""
-    if report.loss is None or report.rto_seconds is None or report.rpo_seconds is None:
-        return "The drill did not come to its end."
-    lost = "no key share was lost" if report.rpo_epochs == 0 else f"backups were {report.rpo_epochs} epochs behind"
-    return (
-        f"{report.loss.title}; the network signs again after {report.rto_seconds:.1f} s; {lost}, "
-        f"and every backup was verified at most {report.rpo_seconds:.1f} s before the loss."
-    )
-
-
-def same_key(report: Report) -> bool:
-    """Whether both signatures are there and under one public key."""
-    before, after = report.signature_before, report.signature_after
-    return before is not None and after is not None and before.public_key == after.public_key
-
-
-# --- text ---------------------------------------------------------------------------------------
-
-
-def report_text(report: Report) -> str:
-    """The report as plain text."""
-    return "\n".join(_text_lines(report)) + "\n"
-
-
-def _text_lines(report: Report) -> Iterator[str]:
-    yield f"Drill {report.drill_id}: {report.verdict.upper()}"
-    yield summary(report)
-    for finding in report.findings:
-        yield f"  - {finding}"
-    if report.timeline:
-        yield from ("", "Timeline (seconds after the loss)")
-    for moment in report.timeline:
-        height = "" if moment.height is None else f"block {moment.height}"
-        yield f"  {_after(report, moment):>9}  {height:<12}  {moment.title}"
-    if report.recoveries:
-        yield from ("", "Operator              enters    delivered   Running   backup verified   epochs behind")
-    for one in report.recoveries:
-        entered, delivered, running = (_after(report, at) for at in (one.entered, one.delivered, one.running))
-        age = f"{one.backup_age_seconds:.1f} s before"
-        yield f"  {one.account_id:<18}{entered:>8}{delivered:>13}{running:>10}{age:>18}{one.backup_epoch_lag:>16}"
-    for name, proof in (("before", report.signature_before), ("after", report.signature_after)):
-        if proof is not None:
-            yield from ("", f"Signature {name}: {proof.signature}")
-            yield f"  request {proof.request_id} over {proof.message!r}, under {proof.public_key}, {proof.seconds:.1f} s"
-    yield f"Public key: {'the same before and after' if same_key(report) else 'NOT shown to be the same'}"
-    yield from ("", "Phases")
-    for phase in report.phases:
-        yield f"  {phase.end - phase.start:6.1f} s  {phase.title}"
-    yield f"  {report.finished - report.started:6.1f} s  in all"
-    yield from ("", ", ".join(f"{name} {version}" for name, version in report.versions))
-
-
-def _after(report: Report, moment: Moment) -> str:
-    origin = report.started if report.loss is None else report.loss.at
-    return f"{moment.at - origin:+.1f} s"
-
-
-# --- HTML ---------------------------------------------------------------------------------------
-
-
 def report_html(report: Report) -> str:
     """The report as one HTML page; all text from outside is escaped."""
-    return "\n".join(_html_lines(report)) + "\n"
+    return "\n".join(_lines(report)) + "\n"
 
 
-def _html_lines(report: Report) -> Iterator[str]:
+def _lines(report: Report) -> Iterator[str]:
+    name = escape(f"{report.drill} {report.drill_id}")
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>Drill {escape(report.drill_id)}: {report.verdict}</title><style>{_STYLE}</style></head><body><main>"
+    yield f"<title>Drill {name}: {report.verdict}</title><style>{_STYLE}</style></head><body><main>"
     yield f'<h1>Drill report <span class="verdict {report.verdict}">{report.verdict}</span></h1>'
-    yield f'<p class="sub">{escape(report.drill_id)} · {utc(report.started)} to {utc(report.finished)}</p>'
-    yield f"<p>{escape(summary(report))}</p>"
+    yield f'<p class="sub">{name} · {utc(report.started)} to {utc(report.finished)}</p>'
     if report.verdict is Verdict.FAILED:
         yield '<ul class="findings">' + "".join(f"<li>{escape(text)}</li>" for text in report.findings) + "</ul>"
+    yield f"<p>{escape(key_sentence(report))}</p>"
     yield from _cards(report)
-    if report.loss is not None:
-        yield '<h2>From the loss to the first signature</h2><div class="box">'
-        yield from _graphic(report, report.loss)
-        yield "</div>"
-    yield from _tables(report)
+    yield from _whole(report)
+    for stage in report.stages:
+        yield from _stage(stage)
+    yield from _end(report)
     yield "</main></body></html>"
 
 
 def _cards(report: Report) -> Iterator[str]:
-    rto = "-" if report.rto_seconds is None else f"{report.rto_seconds:.1f} s"
-    lag = "-" if report.rpo_epochs is None else f"{report.rpo_epochs} epochs"
-    age = "-" if report.rpo_seconds is None else f"{report.rpo_seconds:.1f} s"
+    outages = [stage.outage for stage in report.stages if stage.outage is not None]
+    rto = [one.rto_seconds for one in outages if one.rto_seconds is not None]
+    lag = [one.rpo_epochs for one in outages if one.rpo_epochs is not None]
+    age = [one.rpo_seconds for one in outages if one.rpo_seconds is not None]
     cards = (
-        (rto, "RTO: loss to first valid signature"),
-        (lag, "RPO: backups behind the chain"),
-        (age, "RPO: oldest verified backup at the loss"),
-        ("same" if same_key(report) else "not shown", "public key before and after"),
+        (f"{max(rto):.1f} s" if rto else "-", "RTO: loss to first valid signature"),
+        (f"{max(lag)} epochs" if lag else "-", "RPO: backups behind the chain"),
+        (f"{max(age):.1f} s" if age else "-", "RPO: oldest verified backup at the loss"),
+        ("same" if report.public_key is not None else "not shown", "public key of all signatures"),
+        (transfer(report), "transfer of key shares"),
     )
     yield '<div class="cards">'
     for value, label in cards:
@@ -148,63 +93,114 @@ def _cards(report: Report) -> Iterator[str]:
     yield "</div>"
 
 
-def _graphic(report: Report, loss: Moment) -> Iterator[str]:
-    """A lane for the network and one per operator, from a little before the loss to the end."""
-    last = max([moment.at for moment in report.timeline] + [loss.at])
-    margin = max((last - loss.at) * 0.08, 1.0)
-    first, last = loss.at - margin, last + margin
-    lanes = 1 + len(report.recoveries)
-    height = _TOP + lanes * _LANE + 26
+# --- graphics ---------------------------------------------------------------------------------------
 
-    def x(at: float) -> float:
-        return _LEFT + (at - first) / (last - first) * (_WIDTH - _LEFT - 10)
 
-    def bar(lane: int, start: float, end: float, kind: str, title: str) -> str:
-        top = _TOP + lane * _LANE + 7
-        return (
-            f'<rect class="{kind}" x="{x(start):.1f}" y="{top}" width="{max(x(end) - x(start), 1.5):.1f}" '
-            f'height="{_LANE - 14}" rx="3"><title>{escape(title)}</title></rect>'
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bar:
+    """A part of a lane. `kind` is its colour's name in the style."""
 
-    yield f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Timeline of the drill">'
-    for seconds in _ticks(last - loss.at):
-        at = loss.at + seconds
-        yield f'<line class="grid" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{_TOP - 6}" y2="{height - 22}"/>'
-        yield f'<text x="{x(at):.1f}" y="{height - 6}" text-anchor="middle">{seconds} s</text>'
-    again = report.signing_again.at if report.signing_again is not None else last
-    yield f'<text class="name" x="0" y="{_TOP + 21}">network</text>'
-    yield bar(0, first, loss.at, "good", "signs")
-    yield bar(0, loss.at, again, "bad", "cannot sign")
-    yield bar(0, again, last, "good", "signs")
-    for lane, one in enumerate(report.recoveries, start=1):
-        yield f'<text class="name" x="0" y="{_TOP + lane * _LANE + 21}">{escape(one.account_id)}</text>'
-        yield bar(lane, first, loss.at, "good", "first machine")
-        yield bar(lane, loss.at, one.entered.at, "idle", "lost, replaced, waiting its turn")
-        yield bar(lane, one.entered.at, one.running.at, "wait", f"Recovery {one.recovery_id}")
-        yield bar(lane, one.running.at, last, "good", "replacement machine")
+    start: float
+    end: float
+    kind: str
+    title: str
+
+
+def _graphic(
+    lanes: Sequence[tuple[str, Sequence[_Bar]]], origin: float, keys: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Lanes over time, with seconds since `origin` below and the colours' meanings."""
+    bars = [bar for _, lane in lanes for bar in lane]
+    first, last = min(bar.start for bar in bars), max(bar.end for bar in bars)
+    scale = (_WIDTH - _LEFT - 10) / max(last - first, 1.0)
+    height = _TOP + len(lanes) * _LANE + 26
+    yield f'<div class="box"><svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Timeline">'
+    for seconds in _ticks(last - origin):
+        x = _LEFT + (origin + seconds - first) * scale
+        yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 22}"/>'
+        yield f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{seconds} s</text>'
+    for number, (name, lane) in enumerate(lanes):
+        top = _TOP + number * _LANE
+        yield f'<text class="name" x="0" y="{top + 21}">{escape(name)}</text>'
+        for bar in lane:
+            left, width = _LEFT + (bar.start - first) * scale, max((bar.end - bar.start) * scale, 1.5)
+            yield (
+                f'<rect class="{bar.kind}" x="{left:.1f}" y="{top + 7}" width="{width:.1f}" '
+                f'height="{_LANE - 14}" rx="3"><title>{escape(bar.title)}</title></rect>'
+            )
     yield "</svg>"
-    keys = (("good", "works"), ("bad", "nobody can sign"), ("idle", "lost or waiting"), ("wait", "in Recovery"))
     swatches = "".join(f'<i style="background: var(--{kind})"></i>{label}' for kind, label in keys)
-    yield f'<p class="sub key">{swatches}</p>'
+    yield f'<p class="sub key">{swatches}</p></div>'
 
 
 def _ticks(span_seconds: float) -> range:
-    """Round seconds after the loss, a few of them, all within the span with room for the label."""
+    """Round seconds after the origin, a few of them, all within the span with room for the label."""
     step = next((step for step in _STEPS_SECONDS if span_seconds / step <= _MOST_TICKS), _STEPS_SECONDS[-1])
     return range(0, int(span_seconds * 0.98) + 1, step)
 
 
-def _tables(report: Report) -> Iterator[str]:
+def _whole(report: Report) -> Iterator[str]:
+    """The protocol state from the contract's first block on."""
+    if not report.states:
+        return
+    bars = [
+        _Bar(start=one.start, end=one.end, kind=_STATE_COLOURS.get(one.title, "make"), title=one.title)
+        for one in report.states
+    ]
+    yield "<h2>The protocol state, as the chain tells it</h2>"
+    keys = (("good", "Running"), ("make", "Initializing or Resharing"), ("wait", "Recovery"))
+    yield from _graphic([("contract", bars)], bars[0].start, keys)
+
+
+def _outage_graphic(stage: Stage, outage: Outage) -> Iterator[str]:
+    """A lane for the network and one per operator that lost a machine, from a little before the loss to the end."""
+    loss, last = outage.loss.at, max(moment.at for moment in stage.timeline)
+    margin = max((last - loss) * 0.08, 1.0)
+    first, end = loss - margin, last + margin
+    again = last if stage.signature is None else stage.signature.at
+    silence = ("bad", "cannot sign") if outage.impossible is not None else ("idle", "is not asked")
+    network = (
+        _Bar(start=first, end=loss, kind="good", title="signs"),
+        _Bar(start=loss, end=again, kind=silence[0], title=silence[1]),
+        _Bar(start=again, end=end, kind="good", title="signs"),
+    )
+    lanes: list[tuple[str, Sequence[_Bar]]] = [("network", network)]
+    for one in outage.recoveries:
+        bars = (
+            _Bar(start=first, end=loss, kind="good", title="first machine"),
+            _Bar(start=loss, end=one.entered.at, kind="idle", title="lost, replaced, waiting its turn"),
+            _Bar(start=one.entered.at, end=one.running.at, kind="wait", title=f"Recovery {one.recovery_id}"),
+            _Bar(start=one.running.at, end=end, kind="good", title="replacement machine"),
+        )
+        lanes.append((one.account_id, bars))
+    keys = (
+        ("good", "works"),
+        ("bad", "nobody can sign"),
+        ("idle", "lost, waiting, not asked"),
+        ("wait", "in Recovery"),
+    )
+    yield from _graphic(lanes, loss, keys)
+
+
+# --- stages -----------------------------------------------------------------------------------------
+
+
+def _stage(stage: Stage) -> Iterator[str]:
+    yield f"<h2>{escape(stage.title)}</h2><p>{escape(stage_summary(stage))}</p>"
+    if stage.outage is not None:
+        yield from _outage_graphic(stage, stage.outage)
     yield from _table(
         "Timeline",
-        ("after the loss", "UTC", "block", ""),
-        [
-            (_after(report, moment), utc(moment.at), "" if moment.height is None else str(moment.height), moment.title)
-            for moment in report.timeline
-        ],
+        ("after its start" if stage.outage is None else "after the loss", "UTC", "block", ""),
+        [(after(stage, moment), utc(moment.at), block(moment), moment.title) for moment in stage.timeline],
     )
     yield from _table(
-        "Operators",
+        "Key events",
+        ("domain", "protocol", "epoch", "attempts", "participants", "threshold", "begun", "done", "blocks", "took"),
+        [_key_event_row(one) for one in stage.key_events],
+    )
+    yield from _table(
+        "Recoveries",
         (
             "account",
             "enters Recovery",
@@ -212,15 +208,50 @@ def _tables(report: Report) -> Iterator[str]:
             "Running",
             "backup verified",
             "epochs behind",
+            "transfer",
             "new TLS key",
         ),
-        [_operator_row(report, one) for one in report.recoveries],
+        [] if stage.outage is None else [_recovery_row(stage, one) for one in stage.outage.recoveries],
     )
-    proofs = (("before the loss", report.signature_before), ("after it", report.signature_after))
+    yield from _table(
+        "Backup services",
+        ("account", "epoch", "domains", "verified", "older epochs"),
+        [_backup_row(one) for one in stage.backups],
+    )
+
+
+def _key_event_row(one: KeyEventRun) -> tuple[str, ...]:
+    numbers = (one.epoch_id, one.attempts, one.participants, one.threshold)
+    moments = (block(one.begun), block(one.done), str(one.blocks), f"{one.seconds:.1f} s")
+    return (str(one.domain_id), one.protocol, *map(str, numbers), *moments)
+
+
+def _recovery_row(stage: Stage, one: OperatorRecovery) -> tuple[str, ...]:
+    moments = (one.entered, one.delivered, one.running)
+    return (
+        one.account_id,
+        *(f"{after(stage, moment)}, {block(moment)}" for moment in moments),
+        f"{one.backup_age_seconds:.1f} s before the loss",
+        str(one.backup_epoch_lag),
+        one.transfer,
+        one.new_tls_key,
+    )
+
+
+def _backup_row(one: HeldBackup) -> tuple[str, ...]:
+    older = ", ".join(map(str, one.older_epochs)) or "none"
+    return (one.account_id, str(one.epoch_id), str(one.domains), utc(one.verified_at), older)
+
+
+# --- tables -----------------------------------------------------------------------------------------
+
+
+def _end(report: Report) -> Iterator[str]:
+    yield "<h2>The whole drill</h2>"
     yield from _table(
         "Signatures of the network",
-        ("", "message", "request", "took", "public key", "signature"),
-        [_signature_row(name, proof) for name, proof in proofs if proof is not None],
+        ("after", "message", "request", "took", "public key", "signature"),
+        [row for stage in report.stages for row in _signature_rows(stage)],
     )
     yield from _table(
         "Phases",
@@ -230,33 +261,17 @@ def _tables(report: Report) -> Iterator[str]:
     yield from _table("Tools", ("tool", "version"), list(report.versions))
 
 
-def _operator_row(report: Report, one: OperatorRecovery) -> tuple[str, ...]:
-    moments = (one.entered, one.delivered, one.running)
-    return (
-        one.account_id,
-        *(f"{_after(report, moment)}, block {moment.height}" for moment in moments),
-        f"{one.backup_age_seconds:.1f} s before the loss",
-        str(one.backup_epoch_lag),
-        one.new_tls_key,
-    )
-
-
-def _signature_row(name: str, proof: SignatureProof) -> tuple[str, ...]:
-    held = "" if proof.holds() else " (NOT VALID)"
-    return (
-        name,
-        proof.message,
-        str(proof.request_id),
-        f"{proof.seconds:.1f} s",
-        proof.public_key,
-        proof.signature + held,
-    )
+def _signature_rows(stage: Stage) -> Iterator[tuple[str, ...]]:
+    proof = stage.signature
+    if proof is not None:
+        held = proof.signature if proof.holds() else f"{proof.signature} (NOT VALID)"
+        yield (stage.title, proof.message, str(proof.request_id), f"{proof.seconds:.1f} s", proof.public_key, held)
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
     if not rows:
         return
-    yield f'<h2>{escape(title)}</h2><div class="box"><table><tr>'
+    yield f'<h3>{escape(title)}</h3><div class="box"><table><tr>'
     yield "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"
     for row in rows:
         yield "<tr>" + "".join(f"<td>{_cell(text)}</td>" for text in row) + "</tr>"

@@ -2,6 +2,7 @@
 
     python -m sharekeeper_devnet.rehearsal check --dir DIR --free-mb N --listen HOST:PORT ...
     python -m sharekeeper_devnet.rehearsal offline-keys --dir DIR --operator NAME ...
+    python -m sharekeeper_devnet.rehearsal lose --account-id ID --dir DIR
     python -m sharekeeper_devnet.rehearsal history --rpc URL --contract ID
 
 Each prints one line of JSON; a failure prints `{"type": "error", "code", "message"}` and exits with its status.
@@ -28,7 +29,9 @@ from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import BlockRef, NotInitialized, ProtocolState, Recovery, running_part
 from sharekeeper.errors import AddressInUse, ChainAnswerInvalid, SharekeeperError, StoreFailed, UnknownAccount
 from sharekeeper.keys import read_identity
+from sharekeeper.ops.state_words import key_event_facts
 from sharekeeper.protocol.codec import field, integer, text
+from sharekeeper_devnet.supervise import sweep
 
 SCHEMA: Final = 1
 _MEGABYTE: Final = 1_000_000
@@ -96,14 +99,37 @@ def _ensure_identity(path: Path) -> bool:
     return True
 
 
+# --- lose -------------------------------------------------------------------------------------------
+
+
+def lose(account_id: AccountId, directory: Path) -> dict[str, Any]:
+    """The machine below `directory` is gone: every process killed, then its disk erased.
+
+    Raises:
+        SupervisorFailed: a process cannot be killed.
+        StoreFailed: the directory cannot be erased.
+    """
+    there = directory.exists()
+    stopped = sweep(directory, grace_seconds=0)
+    try:
+        if there:
+            shutil.rmtree(directory)
+    except OSError as error:
+        raise StoreFailed(f"{directory} cannot be erased: {error.strerror}") from None
+    return {"type": "loss", "changed": there, "account_id": account_id, "stopped": list(stopped)}
+
+
 # --- history ----------------------------------------------------------------------------------------
 
 
 async def history(rpc: NearRpc) -> dict[str, Any]:
     """Every change of the protocol state, from the contract's first Running block to the newest final one.
 
-    A transition has `height`, `time` (block time, seconds since 1970), `state`, `epoch_id`, `tls_keys` (those
-    in force, by account) and in Recovery `recovery_id`, `account_id`, `tls_public_key`, `shares_confirmed`.
+    A transition has `height`, `time` (block time, seconds since 1970), `state`, `epoch_id`, `threshold`, `tls_keys`
+    (those in force, by account), `public_keys` (of the keyset in force, by domain id), in Initializing and Resharing
+    `key_event` (`ops.state_words`), and in Recovery `recovery_id`, `account_id`, `tls_public_key`,
+    `shares_confirmed` and, once they are confirmed, `transfer`: `web` if the contract has the ephemeral keys that
+    they were handed over with, else `p2p`.
 
     Raises:
         ChainUnavailable, ChainAnswerInvalid: as every read; the endpoint must keep every block of the drill.
@@ -113,8 +139,17 @@ async def history(rpc: NearRpc) -> dict[str, Any]:
     for block, state in reversed(newest_first):
         facts = _facts(state)
         if not transitions or facts != {name: transitions[-1][name] for name in facts}:
-            transitions.append({"height": block.height, "time": block.timestamp_ns / 10**9, **facts})
+            seen = {"height": block.height, "time": block.timestamp_ns / 10**9, **facts}
+            transitions.append({**seen, "transfer": await _transfer(rpc, block, state)})
     return {"type": "history", "transitions": transitions}
+
+
+async def _transfer(rpc: NearRpc, block: BlockRef, state: ProtocolState) -> str | None:
+    if not isinstance(state, Recovery) or not state.shares_confirmed:
+        return None
+    slots = await rpc.ephemeral_keys(state.recovering.account_id, block)
+    answers = [keys.node.record for keys in slots if keys.node is not None]
+    return "web" if any(record.recovery_id == state.recovery_id for record in answers) else "p2p"
 
 
 async def _views(rpc: NearRpc) -> AsyncIterator[tuple[BlockRef, ProtocolState]]:
@@ -156,10 +191,14 @@ async def _block(rpc: NearRpc, block_hash: str) -> tuple[BlockRef, str]:
 def _facts(state: ProtocolState) -> dict[str, Any]:
     running = running_part(state)
     members = () if running is None else running.participants.members
+    domains = () if running is None else running.keyset.domains
     facts: dict[str, Any] = {
         "state": type(state).__name__,
         "epoch_id": None if running is None else running.keyset.epoch_id,
+        "threshold": None if running is None else running.threshold,
         "tls_keys": {str(member.account_id): str(member.info.tls_public_key) for member in members},
+        "public_keys": {str(domain.domain_id): str(domain.public_key) for domain in domains},
+        "key_event": key_event_facts(state),
         "recovery_id": None,
         "account_id": None,
         "tls_public_key": None,
@@ -188,6 +227,9 @@ def _parser() -> argparse.ArgumentParser:
     keys = verbs.add_parser("offline-keys", help="an age identity for each operator")
     keys.add_argument("--dir", type=Path, required=True)
     keys.add_argument("--operator", nargs="+", required=True)
+    loss = verbs.add_parser("lose", help="kill every process of a machine and erase its disk")
+    loss.add_argument("--account-id", type=AccountId, required=True)
+    loss.add_argument("--dir", type=Path, required=True)
     past = verbs.add_parser("history", help="every change of the protocol state")
     past.add_argument("--rpc", required=True)
     past.add_argument("--contract", type=AccountId, required=True)
@@ -204,6 +246,8 @@ def _perform(options: argparse.Namespace) -> dict[str, Any]:
         return check_host(options.dir, options.free_mb, options.listen)
     if options.verb == "offline-keys":
         return offline_keys(options.dir, options.operator)
+    if options.verb == "lose":
+        return lose(options.account_id, options.dir)
     return asyncio.run(_read_history(options.rpc, options.contract))
 
 

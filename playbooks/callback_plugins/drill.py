@@ -6,8 +6,8 @@ host and reason. A task with a variable `drill_mark` is recorded as one JSON lin
 the environment's SHAREKEEPER_DRILL_MARKS (sharekeeper_devnet.drill_marks reads it). Marked tasks print public
 facts only: what they print ends up in the report.
 
-playbooks/drill.yml played without `python -m sharekeeper_devnet.drill` is handed to it: only a process around
-Ansible can start clean, end every process whatever the signal, and write the report.
+A drill's playbook played without `python -m sharekeeper_devnet.drill` is handed to it: only a process around Ansible
+can start clean, end every process whatever the signal, and write the report.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ DOCUMENTATION = """
       - Prints one line per task and records marked tasks for the drill report.
 """
 
-_DRILL = Path(__file__).resolve().parents[1] / "drill.yml"
+_PLAYBOOKS = Path(__file__).resolve().parents[1]
+_DRILLS = {_PLAYBOOKS / "drill.yml": "loss", _PLAYBOOKS / "drill_life.yml": "life"}
 _QUIET_ACTIONS = (
     "set_fact",
     "assert",
@@ -65,7 +66,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         path = Path(playbook._file_name).resolve()  # noqa: SLF001  # a playbook has no public name
-        if self._marks is None and path == _DRILL:
+        if self._marks is None and path in _DRILLS:
             _hand_over(path)
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
@@ -138,7 +139,8 @@ def _hand_over(path: Path) -> NoReturn:
     for stream in range(3):
         os.set_inheritable(stream, True)  # Ansible keeps its own from what it starts
     words = [word for word in sys.argv[1:] if word != "playbook" and Path(word).resolve() != path]
-    os.execv(sys.executable, [sys.executable, "-m", "sharekeeper_devnet.drill", *words])  # noqa: S606
+    drill = [sys.executable, "-m", "sharekeeper_devnet.drill", "--drill", _DRILLS[path]]
+    os.execv(sys.executable, [*drill, *words])  # noqa: S606
 
 
 def _facts(stdout: object) -> dict[str, Any]:

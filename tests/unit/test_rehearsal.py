@@ -3,6 +3,9 @@
 import json
 import socket
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pyrage
 import pytest
@@ -61,3 +64,26 @@ def test_a_file_that_is_no_offline_key_is_never_replaced(tmp_path):
     with pytest.raises(KeysMissing):
         offline_keys(tmp_path, ["alice"])
     assert path.read_text() == "a letter\n"
+
+
+def test_a_lost_machine_leaves_no_process_and_no_file(tmp_path, capsys):
+    machine = tmp_path / "alice_mpc"
+    start = ["start", "sleeper", "--dir", str(machine / "processes"), "--", "sleep", "60"]
+    started = subprocess.run(
+        [sys.executable, "-m", "sharekeeper_devnet.supervise", *start], check=True, capture_output=True
+    )
+    words = ["lose", "--account-id", "alice.test.near", "--dir", str(machine)]
+    assert main(words) == 0
+    line = printed(capsys)
+    assert (line["changed"], line["account_id"], line["stopped"]) == (True, "alice.test.near", ["sleeper"])
+    assert not machine.exists()
+    assert _state_of(json.loads(started.stdout)["pid"]) in {"gone", "Z"}
+    assert main(words) == 0
+    assert printed(capsys)["changed"] is False
+
+
+def _state_of(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "gone"
