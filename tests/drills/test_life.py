@@ -13,14 +13,14 @@ FOUNDERS = [f"{name}.test.near" for name in ("alice", "bob", "carol")]
 ALL = [*FOUNDERS, "dan.test.near"]
 NODES = ("alice_mpc2", "bob_mpc2", "carol_mpc2", "dan_mpc")
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(580)]
 
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory):
     """A run directory after a whole life, and what the drill printed."""
     run = tmp_path_factory.mktemp("drill") / "run"
-    return run, whole_drill(run, "--drill", "life", seconds=400)
+    return run, whole_drill(run, "--drill", "life", seconds=560)
 
 
 @pytest.fixture(scope="module")
