@@ -14,6 +14,8 @@ _LEFT: Final = 150
 _LANE: Final = 34
 _TOP: Final = 30
 _MOST_TICKS: Final = 9
+_CODE_CHARACTERS: Final = 64
+_SHORT_CHARACTERS: Final = 26
 _STATE_COLOURS: Final = {"Running": "good", "Recovery": "wait"}
 _STEPS_SECONDS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
@@ -30,14 +32,14 @@ h3 { font-size: 15px; margin: 22px 0 8px; }
 p.sub { color: var(--soft); margin: 0 0 24px; }
 .verdict { display: inline-block; padding: 2px 12px; border-radius: 999px; color: #fff; font-weight: 600; }
 .passed { background: var(--good); } .failed { background: var(--bad); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 14px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(176px, 1fr)); gap: 14px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }
-.card b { display: block; font-size: 24px; font-weight: 650; } .card span { color: var(--soft); }
+.card b { display: block; font-size: 20px; font-weight: 650; } .card span { color: var(--soft); }
 .box { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 8px 16px; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 500; } td, th { padding: 6px 14px 6px 0; vertical-align: top; }
-tr + tr td { border-top: 1px solid var(--line); } td.n, th.n { text-align: right; white-space: nowrap; }
-code { font: 13px/1.5 ui-monospace, monospace; word-break: break-all; }
+tr + tr td { border-top: 1px solid var(--line); } td.n { white-space: nowrap; }
+code { font: 13px/1.5 ui-monospace, monospace; word-break: break-all; display: inline-block; min-width: 17em; }
 svg { display: block; width: 100%; min-width: 720px; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
 svg .name { fill: var(--ink); } .good { fill: var(--good); } .bad { fill: var(--bad); } .wait { fill: var(--wait); }
 .idle { fill: var(--idle); } .make { fill: var(--make); } .grid { stroke: var(--line); }
@@ -231,7 +233,7 @@ def _recovery_row(stage: Stage, one: OperatorRecovery) -> tuple[str, ...]:
     return (
         one.account_id,
         *(f"{after(stage, moment)}, {block(moment)}" for moment in moments),
-        f"{one.backup_age_seconds:.1f} s before the loss",
+        f"{one.backup_age_seconds:.1f} s before",
         str(one.backup_epoch_lag),
         one.transfer,
         one.new_tls_key,
@@ -274,10 +276,13 @@ def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> I
     yield f'<h3>{escape(title)}</h3><div class="box"><table><tr>'
     yield "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"
     for row in rows:
-        yield "<tr>" + "".join(f"<td>{_cell(text)}</td>" for text in row) + "</tr>"
+        yield "<tr>" + "".join(map(_cell, row)) + "</tr>"
     yield "</table></div>"
 
 
 def _cell(text: str) -> str:
-    long = text.startswith("ed25519:") or len(text) >= 64  # noqa: PLR2004  # keys and signatures read better in a code font
-    return f"<code>{escape(text)}</code>" if long else escape(text)
+    """A table cell: keys and signatures read better in a code font, times and numbers on one line."""
+    if text.startswith("ed25519:") or (len(text) >= _CODE_CHARACTERS and " " not in text.partition(" (")[0]):
+        return f"<td><code>{escape(text)}</code></td>"
+    kind = ' class="n"' if len(text) <= _SHORT_CHARACTERS else ""
+    return f"<td{kind}>{escape(text)}</td>"
