@@ -88,11 +88,11 @@ def require_time(session: Session, record: "dict[str, Any]") -> None:
 
 
 def require_writer(session: Session, record: "dict[str, Any]") -> None:
-    """The caller is the account's machine of that role: for a recovery, the node that recovers."""
+    """The caller is the account's machine of that role: for a recovery, the node that recovers, and it alone."""
     recovery = records.load_recovery(session.store)
     if record["purpose"] == BACKUP:
-        if recovery is not None:
-            raise ContractError("a backup is possible only in Running and the contract is Recovery; wait for Running")
+        if recovery is not None and recovery.account_id == session.account.account_id:
+            raise ContractError("this account is recovering; a backup is possible once its recovery is over")
         session.require((NODE_IN_FORCE if record["role"] == NODE else BACKUP_SERVICE_IN_FORCE,))
         return
     if recovery is None or recovery.recovery_id != record["recovery_id"]:

@@ -50,6 +50,8 @@ TRANSITIONS = {
     (RUNNING, "update_participant_url"): RUNNING,
     (RUNNING, "submit_ephemeral_key"): RUNNING,
     (RECOVERY, "submit_ephemeral_key"): RECOVERY,
+    (INITIALIZING, "submit_ephemeral_key"): INITIALIZING,
+    (RESHARING, "submit_ephemeral_key"): RESHARING,
     # A participant recovers.
     (RUNNING, "submit_participant_recovery_info"): RECOVERY,
     (RECOVERY, "confirm_key_share_delivery"): RECOVERY,

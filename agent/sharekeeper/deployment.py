@@ -16,9 +16,6 @@ from sharekeeper.errors import ChainAnswerInvalid, OperatorFault
 from sharekeeper.protocol.codec import DecodeError, array, field, text
 from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
-INIT_GAS: Final = 300 * 10**12
-"""Gas for `init`, which writes every participant and domain: all that NEAR allows one call."""
-
 _NO_CODE: Final = "1" * 32  # base58 of 32 zero bytes
 _NOT_INITIALIZED: Final = "NotInitialized"
 
@@ -71,7 +68,7 @@ async def deploy(rpc: NearRpc, caller: NearCaller, wasm: bytes, init: Mapping[st
     head = await rpc.head()
     wanted = Sha256Hex.of(wasm)
     found = await _code(rpc, caller.account_id, head)
-    initialise = function_call("init", init, gas=INIT_GAS)
+    initialise = function_call("init", init)
     if found is None:
         await caller.send_actions(caller.account_id, [deploy_contract(wasm), initialise])
         return True

@@ -1,5 +1,16 @@
 """The call sequences of ephemeral keys: who may publish one, when, and what it replaces."""
 
+from tests.contract.key_event_steps import (
+    ERIN_NODE,
+    add_domains,
+    announce_erin,
+    cancel_keygen,
+    cancel_resharing,
+    domain,
+    propose,
+    start_keygen,
+    start_reshare,
+)
 from tests.contract.steps import (
     BACKUP,
     IN_RECOVERY,
@@ -18,7 +29,18 @@ from tests.contract.steps import (
     submit,
     submit_recovery,
 )
-from tests.contract.world import ALICE, BOB, ERIN, MALLORY, ephemeral_record, key, node_signer, node_tls, x25519_key
+from tests.contract.world import (
+    ALICE,
+    BOB,
+    CAROL,
+    ERIN,
+    MALLORY,
+    ephemeral_record,
+    key,
+    node_signer,
+    node_tls,
+    x25519_key,
+)
 
 NODE = node_signer(ALICE)
 NODE_TLS = node_tls(ALICE)
@@ -28,6 +50,7 @@ OPENING = ephemeral_record(expires_on=70)
 ANSWER = ephemeral_record(expires_on=60, answers=OPENING, tls=NODE_TLS)
 LATER = ephemeral_record(exchange="later", expires_on=70)
 LATER_ANSWER = ephemeral_record(exchange="later", expires_on=70, answers=LATER, tls=NODE_TLS)
+LATE = ephemeral_record(exchange="late", expires_on=170)
 # For recovery 1, which begins at height 20.
 RECOVERING = ephemeral_record(exchange="recovery", expires_on=70, recovery_id=1)
 RECOVERED = ephemeral_record(exchange="recovery", expires_on=70, recovery_id=1, answers=RECOVERING, tls=NEW_TLS)
@@ -114,7 +137,7 @@ EPHEMERAL_SEQUENCES = (
         name="in a recovery the backup service and the recovering node publish keys, and nobody else",
         steps=(
             *IN_RECOVERY,
-            publish(20, OPENING, refusal="a backup is possible only in Running and the contract is Recovery"),
+            publish(20, OPENING, refusal="this account is recovering; a backup is possible once its recovery is over"),
             publish(20, RECOVERED, signer=NEW, refusal="no backup service has opened an exchange"),
             publish(20, RECOVERING, signer=NEW, refusal="this call is for the backup service in force"),
             publish(
@@ -174,12 +197,40 @@ EPHEMERAL_SEQUENCES = (
                 refusal="bob.test.near is recovering; only its own machines",
             ),
             publish(25, ephemeral_record(expires_on=70, recovery_id=1), refusal="recovery 1 is not in progress"),
+            # Another account's recovery stands in no way of a backup.
+            publish(25, LATER),
+            publish(26, LATER_ANSWER, signer=NODE),
             # An expired recovery counts as Running.
-            publish(123, ephemeral_record(exchange="late", expires_on=170), refusal="the contract is Recovery"),
-            publish(124, ephemeral_record(exchange="late", expires_on=170)),
+            publish(123, LATE, caller=BOB, signer="bob backup", refusal="this account is recovering"),
+            publish(124, LATE, caller=BOB, signer="bob backup"),
             publish(
                 124, ephemeral_record(exchange="late 2", expires_on=170, recovery_id=2), refusal="recovery 2 is not"
             ),
+        ),
+    ),
+    Sequence(
+        name="keys for a backup are published while keys are generated or reshared",
+        steps=(
+            *REGISTERED,
+            add_domains(12, domain(4), caller=BOB),
+            add_domains(12, domain(4), caller=CAROL),
+            publish(20, OPENING),
+            publish(20, RECOVERING, refusal="recovery 1 is not in progress"),
+            publish(21, ANSWER, signer=NODE),
+            shows_keys(21, value=keys(shown(OPENING, 20), shown(ANSWER, 21))),
+            start_keygen(22),
+            cancel_keygen(22, caller=BOB),
+            cancel_keygen(22, caller=CAROL),
+            announce_erin(23),
+            propose(24, caller=BOB),
+            propose(24, caller=CAROL),
+            publish(25, LATER),
+            publish(25, OPENING, caller=ERIN, signer=ERIN_NODE, refusal="erin.test.near is no participant"),
+            publish(26, LATER_ANSWER, signer=NODE),
+            shows_keys(26, value=keys(shown(LATER, 25), shown(LATER_ANSWER, 26))),
+            start_reshare(27),
+            cancel_resharing(27, caller=BOB),
+            cancel_resharing(27, caller=CAROL),
         ),
     ),
     Sequence(

@@ -13,7 +13,7 @@ import pytest
 from sharekeeper.adapters.web_client import WebClient
 from sharekeeper.domain.ephemeral import EphemeralKeys, ExchangeId
 from sharekeeper.domain.keyshare import Purpose
-from sharekeeper.domain.protocol_state import Recovery, Running
+from sharekeeper.domain.protocol_state import Initializing, Recovery, Running
 from sharekeeper.protocol.key_exchange import KeyExchangeClient, KeyExchangeServer
 from sharekeeper.protocol.session import WebBackupClient
 from sharekeeper.secret import Secret
@@ -38,6 +38,17 @@ async def test_a_backup_travels_over_the_web_endpoint(tmp_path):
         _, metrics = await net["alice"].node("old").page("metrics")
         assert 'sharekeeper_exchanges_total{purpose="backup",result="durable"} 1.0' in metrics
         assert 'result="durable"' not in metrics.replace('purpose="backup",result="durable"} 1.0', "", 1)
+
+
+async def test_while_a_key_is_generated_the_keys_from_before_are_backed_up_over_the_web_endpoint(tmp_path):
+    async with world(tmp_path, names=("alice",), threshold=1, transfer="web") as net:
+        alice = net["alice"]
+        domain = {"id": 2, "protocol": "Frost", "reconstruction_threshold": 1, "purpose": "Sign"}
+        await net.caller(alice.account_id, alice.owner).call("vote_add_domains", {"domains": [domain]})
+        await net.with_backup("alice")
+        assert isinstance(await net.state(), Initializing)
+        (manifest,) = (alice.service.directory / "vault" / "keysets").glob("*/manifest.json")
+        assert net.keyset.digest() in manifest.read_text()
 
 
 async def test_a_lost_node_recovers_over_the_web_endpoint(tmp_path):

@@ -9,6 +9,7 @@ from sharekeeper.domain.ephemeral import EphemeralKeys, ExchangeId, X25519Key
 from sharekeeper.domain.identity import AccountId, Role
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.domain.keyshare import Purpose
+from sharekeeper.domain.protocol_state import NotInitialized
 from sharekeeper.errors import (
     PurposeDiffers,
     RecordExpired,
@@ -262,11 +263,24 @@ def asks(exchange, **changes):
     return EphemeralKeys(backup_service=published(client(exchange, **changes)), node=None)
 
 
-def test_the_node_answers_a_backup_in_running_and_its_own_recovery():
-    assert decide() == AnswerRecord(
+@pytest.mark.parametrize(
+    "state",
+    [
+        network_values.RUNNING,
+        network_values.initializing(),
+        network_values.resharing(),
+        network_values.recovery(account_id=network_values.BOB),
+    ],
+    ids=["running", "initializing", "resharing", "another's recovery"],
+)
+def test_the_node_answers_a_backup_of_the_keyset_in_force(state):
+    assert decide(state) == AnswerRecord(
         opening=asks(BACKUP).backup_service,
         exchange=replace(BACKUP, node_tls_key=OWN, keyset_digest=network_values.RUNNING.keyset.digest()),
     )
+
+
+def test_the_node_answers_its_own_recovery():
     recovering = decide(network_values.recovery(), keys=asks(RECOVERY), tls_key=network_values.NEW.info.tls_public_key)
     assert isinstance(recovering, AnswerRecord)
     assert recovering.exchange.recovery_id == RECOVERY.recovery_id
@@ -281,10 +295,20 @@ def test_the_node_answers_a_backup_in_running_and_its_own_recovery():
         {"held": False},
         {"keys": opened()[2]},
         {"tls_key": network_values.NEW.info.tls_public_key},
-        {"state": network_values.recovery(account_id=network_values.BOB)},
+        {"state": network_values.resharing(), "tls_key": network_values.NEW.info.tls_public_key},
         {"state": network_values.recovery()},
+        {"state": NotInitialized()},
     ],
-    ids=["none open", "no service", "no shares", "answered", "other machine", "other account", "replaced machine"],
+    ids=[
+        "none open",
+        "no service",
+        "no shares",
+        "answered",
+        "other machine",
+        "other machine in resharing",
+        "replaced machine",
+        "not initialised",
+    ],
 )
 def test_the_node_answers_nothing_else(given):
     assert isinstance(decide(**given), NoAnswer)

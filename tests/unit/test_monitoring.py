@@ -44,14 +44,13 @@ def held(*backups, delivered=None, verified_at_ns=NOW_NS):
     return Holdings(usable=backups, verified_at_ns=verified_at_ns, delivered=delivered)
 
 
-def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE, ephemeral_keys=False):
+def decide(state, holdings, *, now_ns=NOW_NS, account_id=ALICE):
     return decide_backup(
         state=state,
         account_id=account_id,
         holdings=holdings,
         now_ns=now_ns,
         grace_seconds=3600,
-        ephemeral_keys=ephemeral_keys,
     )
 
 
@@ -71,16 +70,6 @@ def test_an_empty_keyset_needs_no_backup(state):
 @pytest.mark.parametrize("state", [RUNNING, initializing(), resharing(), recovery(account_id=BOB, new=node_keys(12))])
 def test_a_keyset_in_force_that_is_not_held_is_fetched_from_the_node_in_force(state):
     assert decide(state, held()) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
-
-
-@pytest.mark.parametrize("state", [initializing(), resharing(), recovery(account_id=BOB, new=node_keys(12))])
-def test_by_version_2_a_backup_waits_until_the_contract_is_running(state):
-    assert isinstance(decide(state, held(), ephemeral_keys=True), Rest)
-    assert decide(RUNNING, held(), ephemeral_keys=True) == FetchShares(keyset=RUNNING.keyset, node=OLD.info)
-
-
-def test_by_version_2_the_own_recovery_is_handed_out_as_by_version_1():
-    assert isinstance(decide(recovery(), held(CURRENT), ephemeral_keys=True), HandOut)
 
 
 def test_a_held_keyset_needs_nothing():

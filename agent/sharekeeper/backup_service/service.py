@@ -219,7 +219,6 @@ class BackupService:
             holdings=holdings,
             now_ns=self._clock.wall_ns(),
             grace_seconds=self.settings.grace_seconds,
-            ephemeral_keys=self._ports.web is not None,
         )
 
     async def _decide_onboarding(self, view: View) -> BackupServiceOnboarding:

@@ -36,7 +36,7 @@ from sharekeeper.domain.ephemeral import (
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.domain.keyshare import Purpose
-from sharekeeper.domain.protocol_state import ProtocolState, Recovery, Running
+from sharekeeper.domain.protocol_state import ProtocolState, Recovery, running_part
 from sharekeeper.errors import (
     PurposeDiffers,
     RecordExpired,
@@ -315,20 +315,23 @@ def unanswered(keys: EphemeralKeys) -> bool:
 def own_exchange(
     state: ProtocolState, account_id: AccountId, network: NetworkId, tls_key: TlsKey, backup_service: TlsKey
 ) -> Exchange | None:
-    """The one exchange this node may have in that state: a backup in Running, its own recovery in Recovery."""
-    match state:
-        case Running() if names(state, account_id, tls_key):
-            keyset, purpose, recovery_id = state.keyset, Purpose.BACKUP, None
-        case Recovery() if recovers(state, account_id, tls_key):
-            keyset, purpose, recovery_id = state.previous.keyset, Purpose.RECOVERY, state.recovery_id
-        case _:
+    """The one exchange this node may have in that state: its own recovery, or else a backup of the keyset in force."""
+    running = running_part(state)
+    if running is None:
+        return None
+    recovery_id = None
+    if isinstance(state, Recovery) and state.recovering.account_id == account_id:
+        if not recovers(state, account_id, tls_key):
             return None
+        recovery_id = state.recovery_id
+    elif not names(running, account_id, tls_key):
+        return None
     return Exchange(
         account_id=account_id,
         network=network,
-        purpose=purpose,
+        purpose=Purpose.BACKUP if recovery_id is None else Purpose.RECOVERY,
         recovery_id=recovery_id,
-        keyset_digest=keyset.digest(),
+        keyset_digest=running.keyset.digest(),
         node_tls_key=tls_key,
         backup_service_tls_key=backup_service,
     )

@@ -10,9 +10,8 @@ seen each change (spec todo #948). Rules, first match wins:
 5. The keyset in force is not in the vault: fetch it from the own node (spec: "Backup"). In Resharing and Recovery
    that is the keyset of the Running before, which stays in force until the end. In Initializing it has the domains
    generated so far too: a cancellation leads to a Running with just those, and a total loss before the Running that
-   was meant would else lose the old domains with the new (ADR 13). By version 2 a backup waits for Running, since
-   the contract takes its ephemeral keys only then. An empty keyset has no shares, and an account that is no
-   participant of a keyset has none of its shares.
+   was meant would else lose the old domains with the new (ADR 13). An empty keyset has no shares, and an account
+   that is no participant of a keyset has none of its shares.
 6. The vault was not verified for a day: verify it.
 7. A Running keyset has been held past the grace time: destroy those it supersedes (design decision 5). What
    it does not supersede is never destroyed: for all we know, that is the only copy of a key.
@@ -118,9 +117,8 @@ def decide_backup(
     holdings: Holdings,
     now_ns: int,
     grace_seconds: float,
-    ephemeral_keys: bool = False,
 ) -> MonitoringStep:
-    """The one next step of the backup service; see the rules above. `ephemeral_keys`: it works by version 2."""
+    """The one next step of the backup service; see the rules above."""
     running = running_part(state)
     if running is None:
         return Rest(reason="the contract is not initialised")
@@ -138,7 +136,7 @@ def decide_backup(
     if holdings.verified_at_ns is None:
         return VerifyVault()
     if held is None:
-        return _decide_fetch(state, running, account_id, ephemeral_keys=ephemeral_keys)
+        return _decide_fetch(running, account_id)
     return _decide_upkeep(
         state,
         held,
@@ -205,16 +203,12 @@ def prospective_info(participants: Participants, account_id: AccountId) -> Parti
     return None if found is None else found.info
 
 
-def _decide_fetch(
-    state: ProtocolState, running: Running, account_id: AccountId, *, ephemeral_keys: bool
-) -> MonitoringStep:
+def _decide_fetch(running: Running, account_id: AccountId) -> MonitoringStep:
     if not running.keyset.domains:
         return Rest(reason="the network has no domain yet: nothing to back up")
     node = running.participants.find(account_id)
     if node is None:
         return Rest(reason=f"{account_id} is not a participant of epoch {running.keyset.epoch_id}: nothing to back up")
-    if ephemeral_keys and not isinstance(state, Running):
-        return Rest(reason=f"a backup of epoch {running.keyset.epoch_id} can be fetched once the contract is Running")
     return FetchShares(keyset=running.keyset, node=node.info)
 
 
