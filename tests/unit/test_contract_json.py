@@ -14,7 +14,7 @@ from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Curve
 from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Recovery, Resharing, Running
 from sharekeeper.protocol.codec import DecodeError
-from sharekeeper.protocol.contract_json import decode_account, decode_state
+from sharekeeper.protocol.contract_json import decode_account, decode_state, read_state
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 MAINNET = json.loads((VECTORS / "near_mpc_contract_state.json").read_text())["state"]
@@ -72,6 +72,19 @@ def test_the_mainnet_state_is_a_running_state_with_its_ten_participants():
 )
 def test_every_state_of_near_mpc_is_known(shape, kind):
     assert isinstance(decode_state(SHAPES[shape]), kind)
+
+
+def test_a_state_is_decoded_once_while_its_bytes_are_the_same():
+    one, same, other = (json.dumps(state).encode() for state in (MAINNET, MAINNET, RECOVERY))
+    assert read_state(one) is read_state(same)
+    assert read_state(one) == decode_state(MAINNET)
+    assert read_state(other) == decode_state(RECOVERY)
+
+
+def test_bytes_that_are_no_state_are_refused_each_time():
+    for _ in range(2):
+        with pytest.raises(DecodeError, match="not valid JSON"):
+            read_state(b"{")
 
 
 def test_a_resharing_keeps_the_running_state_it_started_from():

@@ -108,10 +108,10 @@ def _method_name(envelope: dict[str, object]) -> str:
 
 
 def _answer(status: HTTPStatus, body: object) -> web.Response:
-    return web.Response(status=status, body=_encode(body), content_type="application/json", charset="utf-8")
+    return web.Response(status=status, body=encode(body), content_type="application/json", charset="utf-8")
 
 
-def _encode(body: object) -> bytes:
+def encode(body: object) -> bytes:
     """JSON, with each `bytes` in `body` as an array of numbers."""
     arrays: list[bytes] = []
 
