@@ -10,11 +10,15 @@ Each prints one line of JSON; a failure prints `{"type": "error", "code", "messa
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import json
+import os
 import shutil
+import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +41,7 @@ SCHEMA: Final = 1
 _MEGABYTE: Final = 1_000_000
 _READS_AT_ONCE: Final = 8
 _READ_SECONDS: Final = 5.0
+_DYING_SECONDS: Final = 0.05
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -110,13 +115,42 @@ def lose(account_id: AccountId, directory: Path) -> dict[str, Any]:
         StoreFailed: the directory cannot be erased.
     """
     there = directory.exists()
-    stopped = sweep(directory, grace_seconds=0)
+    stopped = _kill_machine(directory)
     try:
         if there:
             shutil.rmtree(directory)
     except OSError as error:
         raise StoreFailed(f"{directory} cannot be erased: {error.strerror}") from None
-    return {"type": "loss", "changed": there, "account_id": account_id, "stopped": list(stopped)}
+    return {"type": "loss", "changed": there, "account_id": account_id, "stopped": stopped}
+
+
+def _kill_machine(directory: Path) -> list[str]:
+    """No daemon of the machine is left, nor a process on its way to become one; the names of the daemons that ran.
+
+    A node agent that is killed while it starts the MPC node leaves a process that no pid file names yet.
+    """
+    stopped: list[str] = []
+    while True:
+        names, pids = sweep(directory, grace_seconds=0), _processes_of(directory)
+        if not names and not pids:
+            return stopped
+        stopped += names
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_DYING_SECONDS)
+
+
+def _processes_of(directory: Path) -> list[int]:
+    """Every process whose command names a file below the directory."""
+    below = os.fsencode(f"{directory.absolute()}/")
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and int(entry.name) != os.getpid():
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                found += [int(entry.name)] if any(word.startswith(below) for word in words) else []
+    return found
 
 
 # --- history ----------------------------------------------------------------------------------------

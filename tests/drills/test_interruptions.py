@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from sharekeeper.errors import AddressInUse, AlreadyRunning, ConfigInvalid, StoreFailed
-from tests.drills.running import CHECKOUT, free_address, half_drill, processes_of, read_until, started, wait_for
+from sharekeeper_devnet.drill_plan import PLANS
+from tests.drills.running import (
+    CHECKOUT,
+    free_address,
+    half_drill,
+    processes_of,
+    read_report,
+    read_until,
+    started,
+    wait_for,
+)
 
 WAITING = "Wait for ever"
 
@@ -46,9 +56,11 @@ def test_an_interrupted_drill_leaves_no_process_and_says_so_in_its_report(tmp_pa
     assert json.loads((run / "report" / "report.json").read_text())["verdict"] == "failed"
 
 
-def test_the_playbook_played_by_hand_is_handed_to_the_drill(tmp_path):
+@pytest.mark.parametrize("name", PLANS)
+def test_the_playbook_played_by_hand_is_handed_to_its_drill(tmp_path, name):
     run = tmp_path / "run"
-    ansible = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory/localnet", "playbooks/drill.yml"]
+    playbook = f"playbooks/{PLANS[name].playbook}"
+    ansible = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory/localnet", playbook]
     with started(ansible, run, cwd=CHECKOUT) as drill:
         read_until(drill, "Start the chain")
         drill.send_signal(signal.SIGTERM)
@@ -57,6 +69,7 @@ def test_the_playbook_played_by_hand_is_handed_to_the_drill(tmp_path):
     assert wait_for(lambda: not processes_of(run), 5), processes_of(run)
     assert "FAILED" in output
     assert (run / "report" / "report.html").exists()
+    assert read_report(run)["drill"] == name
 
 
 def test_what_outlives_a_killed_drill_is_swept(tmp_path):

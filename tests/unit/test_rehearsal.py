@@ -1,6 +1,7 @@
 """The steps that only a rehearsal needs: is there room, offline keys, the history of the protocol state."""
 
 import json
+import signal
 import socket
 import stat
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from sharekeeper.domain.identity import AccountId
 from sharekeeper.errors import AddressInUse, KeysMissing, StoreFailed
-from sharekeeper_devnet.rehearsal import check_host, main, offline_keys
+from sharekeeper_devnet.rehearsal import check_host, lose, main, offline_keys
 
 
 def printed(capsys):
@@ -80,6 +82,21 @@ def test_a_lost_machine_leaves_no_process_and_no_file(tmp_path, capsys):
     assert _state_of(json.loads(started.stdout)["pid"]) in {"gone", "Z"}
     assert main(words) == 0
     assert printed(capsys)["changed"] is False
+
+
+def test_a_process_on_its_way_to_become_a_daemon_is_lost_with_its_machine(tmp_path):
+    machine = tmp_path / "alice_mpc"
+    machine.mkdir()
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with (
+        subprocess.Popen([*words, f"{machine}/agent.toml"]) as straggler,
+        subprocess.Popen([*words, f"{machine}2/agent.toml"]) as other,
+    ):
+        lose(AccountId("alice.test.near"), machine)
+        assert straggler.wait(timeout=5) == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()
+    assert not machine.exists()
 
 
 def _state_of(pid):
