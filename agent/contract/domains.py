@@ -62,8 +62,10 @@ def checked_key(value: "Json", domain: "dict[str, Any]") -> "dict[str, Any]":
     given = codec.fields(value, where, (variant,))
     key = codec.fields(given[variant], where, (name,), optional)
     codec.public_key(key[name], where, prefix, size)
-    if "edwards_point" in key and key["edwards_point"] != list(codec.ed25519_bytes(key[name])):
-        raise ContractError(f"{where} names another edwards_point than its public key; give the same 32 bytes")
+    if "edwards_point" in key:
+        point = json.dumps(list(codec.ed25519_bytes(key[name])))
+        if json.dumps(key["edwards_point"]) != point:  # as texts, since 1 equals 1.0 and true
+            raise ContractError(f"{where} names another edwards_point than its public key; give the same 32 bytes")
     return given
 
 

@@ -1,5 +1,7 @@
 """Sequences of key generation (steps.py says how they are played); those of resharing are in resharing_sequences.py."""
 
+from typing import Any
+
 from tests.contract.key_event_steps import (
     EMPTY_KEYSET_DIGEST,
     NEXT_DOMAIN,
@@ -38,9 +40,11 @@ from tests.contract.world import (
     PARTICIPANTS,
     domains,
     info,
+    key,
     keyset,
     node_signer,
     node_tls,
+    raw_key,
     recovery_arguments,
     url,
 )
@@ -53,6 +57,12 @@ BOTH_VOTED = (
     add_domains(10, domain(FOUR), domain(FIVE), caller=BOB),
     add_domains(10, domain(FOUR), domain(FIVE), caller=CAROL),
 )
+
+
+def with_point(name: str, point: object) -> dict[str, Any]:
+    """A public key that says `point` is the compressed Edwards point."""
+    return {"Ed25519": {"near_public_key_compressed": key(name), "edwards_point": point}}
+
 
 KEY_EVENT_SEQUENCES = (
     Sequence(
@@ -101,6 +111,23 @@ KEY_EVENT_SEQUENCES = (
                 },
             ),
             vote_pk(17, caller=ALICE, refusal="vote_pk is possible only in Initializing and the contract is Running"),
+        ),
+    ),
+    Sequence(
+        name="an edwards_point has one form, since whatever stands there is in every state from then on",
+        steps=(
+            *VOTED,
+            start_keygen(13),
+            *(
+                vote_pk(14, caller=BOB, given=given, refusal="names another edwards_point than its public key")
+                for given in (
+                    with_point("new key", [float(byte) for byte in raw_key("new key")]),
+                    with_point("key 0", [byte or False for byte in raw_key("key 0")]),
+                    with_point("new key", [*raw_key("new key"), 0]),
+                    with_point("new key", {}),
+                )
+            ),
+            shows(14, "Initializing", "generating_key", "instance", "public_key", value=None),
         ),
     ),
     Sequence(
@@ -183,9 +210,10 @@ KEY_EVENT_SEQUENCES = (
             cancel_keygen(14, 6, caller=BOB, signer="bob operator"),
             shows(14, "Initializing", "cancel_votes", value=[3]),
             cancel_keygen(15, 6, caller=ALICE, signer=OPERATOR),
-            shows(15, "Running", "domains", "next_domain_id", value=6),
             shows(15, "Running", "keyset", "domains", 2, "domain_id", value=FOUR),
-            shows(15, "Running", "domains", "domains", 2, value=domain(FOUR)),
+            shows(
+                15, "Running", "domains", value={"domains": [*domains()["domains"], domain(FOUR)], "next_domain_id": 6}
+            ),
             add_domains(16, domain(FIVE), caller=BOB, refusal="the domain id 5 must be 6"),
             # Votes before do not count.
             add_domains(16, domain(6), caller=BOB),
