@@ -9,6 +9,7 @@ import pytest
 from sharekeeper.domain.keyset import Curve, Sha256Hex
 from sharekeeper.domain.keyshare import ORDER, KeyShare
 from sharekeeper.secret import Secret
+from sharekeeper_devnet.network import sharing
 from sharekeeper_devnet.network.curves import GROUPS, scalar_bytes, share_identifier
 from sharekeeper_devnet.network.frost import SigningRound, aggregate
 from sharekeeper_devnet.network.keygen import key_generation
@@ -151,6 +152,8 @@ def test_a_dealing_of_another_attempt_key_event_set_or_dealer_is_refused() -> No
         replace(first, keyset=type(first.keyset)("11" * 32)),
         replace(first, network=replace(first.network, genesis_hash="other")),
         replace(first, dealers=parties((0, 1, 3))),
+        replace(first, dealers=tuple(replace(party, tls_key=parties((9,))[0].tls_key) for party in parties((0,)))
+                + parties((1, 2))),
         replace(first, recipients=tuple(replace(party, tls_key=parties((9,))[0].tls_key) for party in parties((0,)))
                 + parties((1, 2))),
     ]  # fmt: skip
@@ -172,6 +175,54 @@ def test_a_constant_chosen_to_cancel_the_others_is_refused() -> None:
     forged = replace(sessions[1].dealing(), commitments=(wanted,))
     with pytest.raises(SharingFault, match="participant 1 did not prove"):
         sessions[0].take_dealing(1, forged)
+
+
+def test_a_proof_fitted_to_a_challenge_known_before_it_is_refused() -> None:
+    """Who could choose the point after the challenge would prove whatever it likes."""
+    ids, group = (0, 1), GROUPS[Curve.ED25519]
+    attempt = attempt_of(Curve.ED25519, dealers=ids, recipients=ids, threshold=2)
+    dealing = deal(attempt, 1, None, secrets.randbelow).dealing
+    challenge = sharing._challenge(attempt, 1, dealing.constant, dealing.proof_point)
+    fitted = group.multiple(dealing.constant, ORDER[Curve.ED25519] - challenge)
+    forged = replace(
+        dealing,
+        proof_point=group.add([group.base_multiple(7), fitted]),
+        proof_scalar=scalar_bytes(Curve.ED25519, 7),
+    )
+    with pytest.raises(SharingFault, match="participant 1 did not prove"):
+        check_dealing(attempt, 1, forged)
+
+
+def test_a_dealer_that_differs_in_a_later_coefficient_only_is_found_out_too() -> None:
+    sessions, other = generation(), generation()[2].dealing()
+
+    def twist(sender: int, receiver: int, said: object) -> object:
+        if (sender, receiver) != (2, 1) or not isinstance(said, Dealing):
+            return said
+        return replace(said, commitments=(said.constant, *other.commitments[1:]))
+
+    with pytest.raises(SharingFault, match="dealt something else than this node: it or a dealer lies"):
+        play(sessions, twist)
+
+
+def test_a_leader_whose_agreement_has_another_digest_is_named_by_who_adopts_it() -> None:
+    sessions = generation()
+    for other in (0, 2):
+        sessions[1].take_dealing(other, sessions[other].dealing())
+    with pytest.raises(SharingFault, match="participant 0 was dealt something else"):
+        sessions[1].adopt(Agreement(dealers=(0, 1, 2), digest=Sha256Hex("00" * 32)))
+
+
+@pytest.mark.parametrize("dealers", [(), (0, 0, 1)])
+def test_no_party_or_the_same_twice_is_no_attempt(dealers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="distinct participants, at least one of each"):
+        attempt_of(Curve.ED25519, dealers=dealers, recipients=(0, 1), threshold=2)
+
+
+def test_a_key_share_of_other_dealers_than_those_weighted_is_refused() -> None:
+    attempt = generation()[0].attempt
+    with pytest.raises(ValueError, match="one share of each chosen dealer"):
+        sharing.combined_share(attempt, {0: wrong_share(Curve.ED25519)}, {0: 1, 1: 1}, b"")
 
 
 def test_too_few_dealers_make_no_key() -> None:
