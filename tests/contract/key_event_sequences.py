@@ -13,6 +13,7 @@ from tests.contract.key_event_steps import (
     start_keygen,
     vote_pk,
 )
+from tests.contract.leftover_sequences import LEFTOVER_SEQUENCES
 from tests.contract.resharing_sequences import RESHARING_SEQUENCES
 from tests.contract.steps import (
     BACKUP,
@@ -219,8 +220,8 @@ KEY_EVENT_SEQUENCES = (
             add_domains(16, domain(6), caller=BOB),
             add_domains(17, domain(6), caller=CAROL),
             cancel_keygen(18, 6, caller=BOB, refusal="next_domain_id is not 7"),
-            cancel_keygen(18, 7, caller=BOB),
-            shows(18, "Initializing", "cancel_votes", value=[3]),
+            cancel_keygen(18, 7, caller=CAROL),
+            shows(18, "Initializing", "cancel_votes", value=[6]),
         ),
     ),
     Sequence(
@@ -302,4 +303,5 @@ KEY_EVENT_SEQUENCES = (
         ),
     ),
     *RESHARING_SEQUENCES,
+    *LEFTOVER_SEQUENCES,
 )

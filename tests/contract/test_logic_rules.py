@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from contract.codec import ContractError
+from contract.domains import MOST_DOMAINS
 from contract.logic import CALLS, VERSION, execute, view
 from contract.session import MOST_PAIRS_OF_AN_ACCOUNT, Chain
 from contract.signing import MOST_OPEN, REMEMBERED
@@ -15,11 +16,13 @@ from tests.contract.world import (
     BOB,
     CONTRACT,
     ERIN,
+    domains,
     info,
     init_arguments,
     key,
     node_signer,
     node_tls,
+    participants,
     private_key,
     raw_key,
     recovery_arguments,
@@ -156,6 +159,27 @@ def test_votes_of_accounts_that_left_do_not_count(store: DictStore) -> None:
     store["recovery"] = json.dumps(stored | {"cancel_votes": ["gone.test.near"]})
     execute(chain(store, caller=BOB), "cancel_recovery", {"recovery_id": 1})
     assert look(store, "state")["Recovery"]["cancel_votes"] == ["gone.test.near", BOB]
+
+
+def test_a_participant_that_changes_its_vote_again_and_again_leaves_one(store: DictStore) -> None:
+    def vote(number: int) -> int:
+        added = domains()["domains"][0] | {"id": 4, "reconstruction_threshold": 1 + number % 3}
+        execute(chain(store), "vote_add_domains", {"domains": [added]})
+        proposal = {"parameters": {"participants": participants(), "threshold": 1 + number % 3}}
+        execute(chain(store), "vote_new_parameters", {"prospective_epoch_id": 6, "proposal": proposal})
+        return len(store["votes/add_domains"]) + len(store["votes/parameters"])
+
+    assert len({vote(number) for number in range(6)}) == 1
+
+
+def test_no_more_domains_are_voted_for_than_a_call_can_hold(store: DictStore) -> None:
+    added = domains()["domains"][0] | {"id": 4}
+    line = store["domains"].split("\n")[0]
+    store["domains"] = "\n".join([line] * MOST_DOMAINS)
+    with pytest.raises(ContractError, match="come to 1000 at most"):
+        execute(chain(store), "vote_add_domains", {"domains": [added]})
+    store["domains"] = "\n".join([line] * (MOST_DOMAINS - 1))
+    execute(chain(store), "vote_add_domains", {"domains": [added]})
 
 
 def test_without_a_cooldown_an_account_recovers_again_at_once() -> None:
