@@ -132,6 +132,22 @@ async def test_a_held_share_that_is_not_whole_is_not_used(store, tmp_path: Path,
             await reading
 
 
+async def test_a_held_share_under_the_name_of_another_key_event_is_not_used(store, tmp_path: Path) -> None:
+    await hold(store, *SHARES)
+    directory = tmp_path / "keyshares" / "temporary"
+    (directory / "5-1-0.json").rename(directory / "5-1-7.json")
+    with pytest.raises(ShareStoreCorrupt, match="another key event or format"):
+        await store.held(event(7, domain=1))
+
+
+async def test_what_is_no_held_share_is_left_where_it_lies(store, tmp_path: Path) -> None:
+    await hold(store, SHARES[0])
+    other = tmp_path / "keyshares" / "temporary" / "notes"
+    other.write_bytes(b"the operator's")
+    assert await store.erase_held(height=100) == ["5-0-0.json"]
+    assert other.exists()
+
+
 async def test_a_damaged_file_in_use_is_told_and_not_taken_over(store, tmp_path: Path) -> None:
     await store.store_permanent(SMALLER, SHARES[:2])
     await hold(store, *SHARES)

@@ -187,3 +187,18 @@ async def test_before_init_and_without_domains_nothing_is_touched(store, keeper,
     await keeper.settle(NotInitialized(), 20)
     await keeper.settle(running(Keyset(epoch_id=0, domains=())), 21)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_machine_that_is_not_its_accounts_node_puts_nothing_to_use_and_destroys_nothing_in_use(keeper, store):
+    await store.store_permanent(OLD.keyset, OLD.shares[0])
+    for share in NEW.shares[0]:
+        await store.hold(share)
+    await keeper.settle(running(NEW.keyset, participants(key=OTHERS)), 9)
+    assert await store.read(NEW.keyset) is None
+    assert await store.read(OLD.keyset) == OLD.shares[0]
+
+
+async def test_a_contract_that_is_not_initialised_erases_nothing(keeper, store):
+    await store.hold(NEW.shares[0][0])
+    await keeper.settle(NotInitialized(), 9)
+    assert await store.held(NEW.shares[0][0].key_id) == NEW.shares[0][0]

@@ -14,6 +14,7 @@ from sharekeeper.protocol.recovery_protocol import (
     WaitForRunning,
     decide_node_run,
     decide_recovery,
+    recovers,
 )
 
 from .protocol_values import (
@@ -81,6 +82,12 @@ def test_the_old_machine_of_the_recovering_account_shuts_down():
     assert isinstance(decide(recovery(), OLD, held=True), ShutDown)
     assert run(recovery()).run is NodeRun.STOP
     assert run(recovery()).fenced
+
+
+def test_a_recovery_of_another_account_is_not_this_node_s_though_it_named_the_same_tls_key():
+    same_key = recovery(account_id=BOB, new=NEW, recovery_id=7)
+    assert not recovers(same_key, ALICE, NEW.info.tls_public_key)
+    assert recovers(recovery(), ALICE, NEW.info.tls_public_key)
 
 
 def test_other_accounts_wait_for_running():
