@@ -117,6 +117,18 @@ async def test_a_quorum_that_agrees_on_something_else_outvotes_the_own_node_and_
     assert bench.overrides.pending()[0].used_at_ns is None
 
 
+async def test_the_fault_of_an_endpoint_stays_while_nothing_is_agreed(bench):
+    bench.truth.others = {"a": forks, "b": honest}
+    await bench.service.endpoints.compare()
+    assert "endpoint a" in {fault.topic for fault in bench.service.faults.current()}
+    bench.truth.others = {"a": shows(RUNNING), "b": silent}
+    await bench.service.endpoints.compare()
+    assert {fault.topic for fault in bench.service.faults.current()} >= {"endpoint a", "quorum"}
+    bench.truth.others = {"a": honest, "b": honest}
+    await bench.service.endpoints.compare()
+    assert bench.service.faults.current() == ()
+
+
 def goes_silent(bench):
     bench.truth.others = {"a": silent, "b": silent}
 
