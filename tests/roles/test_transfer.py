@@ -66,7 +66,7 @@ def test_make_hands_the_transfer_to_the_playbook(words, transfer):
     made = subprocess.run(
         ["make", "--dry-run", "drill", *words], cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=True
     )
-    assert f"sharekeeper_devnet.drill -e localnet_transfer={transfer} " in made.stdout
+    assert f"sharekeeper_devnet.drill --drill loss -e localnet_transfer={transfer} " in made.stdout
 
 
 def test_localnet_gives_both_roles_its_transfer():
