@@ -193,6 +193,23 @@ async def test_a_block_that_is_not_final_yet_is_none_to_vouch_for(net):
             await asking.own_views((await net.rpc.head()).hash)
 
 
+async def remembers_a_fork(endpoint, asked, answer):
+    """Knows a block by its hash that another took the place of."""
+    block_id = asked["params"].get("block_id") if asked["method"] == "block" else None
+    if not isinstance(block_id, str):
+        return answer
+    fork = await endpoint.ask("block", {"block_id": 2})
+    return {"jsonrpc": "2.0", "id": asked["id"], "result": fork | {"header": fork["header"] | {"hash": block_id}}}
+
+
+async def test_a_block_that_another_took_the_place_of_is_none_to_vouch_for(net):
+    await net.until(lambda: at_least(net, 4))
+    async with reader(net, "own", quorum=1) as (asking, found):
+        found["own"].mode = remembers_a_fork
+        with pytest.raises(PolicyRefused, match="is not final at the own node"):
+            await asking.own_views(other((await net.rpc.head()).hash))
+
+
 @pytest.mark.parametrize(("number", "quorum"), [(2, 1), (3, 1), (4, 2), (3, 4), (1, 0)])
 def test_a_quorum_of_half_or_of_more_than_all_cannot_be_made(number, quorum):
     with pytest.raises(ValueError, match="quorum"):
