@@ -162,7 +162,14 @@ def test_the_receipt_of_an_earlier_recovery_confirms_nothing():
 
 def test_a_confirmed_delivery_is_neither_repeated_nor_confirmed_again():
     assert isinstance(decide(recovery(confirmed=True), held(CURRENT, delivered=7)), Rest)
-    assert isinstance(decide(recovery(confirmed=True), held(CURRENT)), Rest)
+
+
+def test_a_confirmation_by_a_stolen_key_does_not_keep_the_shares_back():
+    assert isinstance(decide(recovery(confirmed=True), held(CURRENT)), HandOut)
+
+
+def test_what_another_service_confirmed_is_no_alarm_for_one_without_a_backup():
+    assert isinstance(decide(recovery(confirmed=True), held()), Rest)
 
 
 def test_the_recovery_of_another_account_hands_out_nothing():

@@ -178,10 +178,13 @@ def describe_keyset(keyset: Keyset) -> str:
 
 
 def _decide_own_recovery(state: Recovery, held: StoredBackup | None, delivered: int | None) -> MonitoringStep:
-    if state.shares_confirmed or not state.previous.keyset.domains:
-        return Rest(reason=f"recovery {state.recovery_id}: delivery is confirmed, the node concludes")
-    if delivered == state.recovery_id:
+    """A confirmation on the contract proves nothing to a service that did not deliver: a stolen key can make one."""
+    if not state.previous.keyset.domains:
+        return Rest(reason=f"recovery {state.recovery_id}: there are no key shares yet, the node concludes")
+    if delivered == state.recovery_id and not state.shares_confirmed:
         return ConfirmDelivery(recovery_id=state.recovery_id)
+    if delivered == state.recovery_id or (held is None and state.shares_confirmed):
+        return Rest(reason=f"recovery {state.recovery_id}: delivery is confirmed, the node concludes")
     if held is None:
         return Alarm(
             fault=NoBackup,
