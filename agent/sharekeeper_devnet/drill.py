@@ -40,6 +40,9 @@ FAILED_EXIT: Final = 1
 """Exit status of a drill whose report says `failed`, unless Ansible or a signal gave another one."""
 
 _LOCK: Final = ".drill.lock"
+_ANSIBLE: Final = ".ansible"
+"""What Ansible leaves in the run directory when another playbook meets localnet's inventory."""
+
 _GRACE_SECONDS: Final = 5.0
 _INTERRUPT_SECONDS: Final = 10.0
 _DYING_SECONDS: Final = 0.1
@@ -140,7 +143,9 @@ class Drill:
         try:
             self.run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             ours = (self.run_directory / _LOCK).exists()
-            foreign = [entry.name for entry in self.run_directory.iterdir() if entry.is_dir()]
+            foreign = [
+                entry.name for entry in self.run_directory.iterdir() if entry.is_dir() and entry.name != _ANSIBLE
+            ]
         except OSError as error:
             raise StoreFailed(f"{self.run_directory} cannot be used: {error.strerror}; {_OTHER_DIRECTORY}") from None
         if foreign and not ours:
