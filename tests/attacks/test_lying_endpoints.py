@@ -134,7 +134,11 @@ async def test_one_hostile_endpoint_is_named_and_a_recovery_goes_on_without_it(t
         if how == "lags":
             await net.until(lambda: past(net, 40))
         found["b"].mode = mode
-        assert (await fault_of(net, alice.service, "endpoint b"))["code"] == code
+
+        async def told():
+            return (await fault_of(net, alice.service, "endpoint b"))["code"] == code
+
+        await net.until(told, what=f"endpoint b: {code}")
         assert int(
             float(await metric(alice.service, f'sharekeeper_near_endpoint_faults_total{{endpoint="b",code="{code}"}}'))
         )
