@@ -35,7 +35,7 @@ from sharekeeper.keys import BackupServiceKeyFiles, NodeKeyFiles, load_backup_se
 from sharekeeper.ops.health import HealthServer, public_data_page, public_pages
 from sharekeeper.ops.logs import configure_logs, log_event
 from sharekeeper.ops.report import Report
-from sharekeeper.ops.status import STATUS_SCHEMA
+from sharekeeper.ops.status import STATUS_SCHEMA, UNSAFE_NO_ATTESTATION, with_launch
 from sharekeeper.ports import Channel, ContractCaller
 from sharekeeper.spec import PUBLIC_DATA_PATH
 
@@ -99,6 +99,7 @@ async def _backup_service(config: BackupServiceConfig, keys: BackupServiceKeyFil
     from sharekeeper.backup_service.service import BackupService, BackupServiceSettings  # noqa: PLC0415
 
     async with contextlib.AsyncExitStack() as stack:
+        log_event(_LOG, logging.WARNING, UNSAFE_NO_ATTESTATION)
         base = await _Foundation.lay(stack, config, "backup_service_status")
         settings = BackupServiceSettings(
             account_id=config.account_id,
@@ -189,6 +190,7 @@ async def _node_agent(config: NodeAgentConfig, keys: NodeKeyFiles) -> None:
     from sharekeeper.node_agent.report import report_node_agent  # noqa: PLC0415
 
     async with contextlib.AsyncExitStack() as stack:
+        log_event(_LOG, logging.WARNING, UNSAFE_NO_ATTESTATION)
         base = await _Foundation.lay(stack, config, "node_agent_status")
         info = ParticipantInfo(url=config.url, tls_public_key=keys.tls.tls_key)
         own = NodeKeys(info=info, signer_key=keys.account.signer_key)
@@ -274,7 +276,7 @@ class _Foundation:
         )
 
     def render(self) -> Report:
-        return self.report()
+        return with_launch(self.report(), attested=False)
 
     def _starting(self, reason: str) -> Report:
         status = {"schema": STATUS_SCHEMA, "type": self._kind, "healthy": False, "reasons": [reason], "faults": []}

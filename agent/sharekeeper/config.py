@@ -1,7 +1,8 @@
-"""Configuration of the two daemons: one TOML file each, every mistake in one message (docs/architecture.md, bad input).
+"""Configuration of the two daemons in soft launch: one TOML file each, every mistake in one message.
 
 Paths are relative to the file. Unknown names are mistakes, with the nearest known name beside them.
-Nothing is read but the file itself; what it names is checked by whoever uses it.
+Nothing is read but the file itself; what it names is checked by whoever uses it. Both files must say
+`unsafe_no_attestation = true`: in soft launch no machine proves what it runs (docs/hard-launch.md).
 """
 
 import ipaddress
@@ -127,6 +128,7 @@ class NodeAgentConfig:
 def load_backup_service(path: Path) -> BackupServiceConfig:
     """The backup service's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
     root = open_config(path)
+    _admit_unsafe(root)
     common = common_values(root, quorum=True)
     table = root.table("backup_service")
     policy = table.take("policy", _policy, default=HandOutPolicy.APPROVE)
@@ -159,6 +161,7 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
 def load_node_agent(path: Path) -> NodeAgentConfig:
     """The node agent's configuration. Raises `ConfigInvalid` with every mistake, one per line."""
     root = open_config(path)
+    _admit_unsafe(root)
     common = common_values(root)
     table = root.table("node_agent")
     transfer = table.take("transfer", _transfer, default=Transfer.P2P)
@@ -180,6 +183,16 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
     root.finish()
     commands = SupervisorConfig(start=start, stop=stop, directory=root.directory)
     return NodeAgentConfig(**values, supervisor=commands)
+
+
+def _admit_unsafe(root: ConfigRoot) -> None:
+    """The operator has said that nobody attests; the soft launch is entered by no oversight."""
+    if root.take("unsafe_no_attestation", _truth, default=False) is False:
+        root.mistake(
+            "unsafe_no_attestation",
+            "must be true: in soft launch no machine proves which code gets key shares; write "
+            "unsafe_no_attestation = true before the first table, or use the hard launch (docs/hard-launch.md)",
+        )
 
 
 def common_values(root: ConfigRoot, *, quorum: bool = False) -> dict[str, Any]:
