@@ -156,7 +156,10 @@ def reshare(network: Network) -> None:
     entries = look(network.store, "state", height=3000)["Running"]["parameters"]["participants"]["participants"]
     kept = entries[: network.threshold]
     for number, name in enumerate(new):
-    XX        network.play(announced) if number else network.measure(announced)
+        given = info(f"{name} TLS", url(name))
+        args = {"participant_info": given, "evidence": evidence(name)}
+        announced = steps.call(3000, "submit_participant_info", args, name, f"{name} key")
+        network.play(announced) if number else network.measure(announced)
         kept.append([name, network.size + number, given])
     participants = {"next_id": network.size + len(new), "participants": kept}
     proposal = {"parameters": {"participants": participants, "threshold": network.threshold}}
