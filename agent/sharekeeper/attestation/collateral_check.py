@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sharekeeper.protocol.codec import DecodeError, parse_json, text
-from sharekeeper.spec import MAX_COLLATERAL_BYTES
+from sharekeeper.attestation.collateral import collateral_expires_at_s, collateral_parts
+from sharekeeper.protocol.codec import parse_json, text
+from sharekeeper.spec import MAX_COLLATERAL_AGE_SECONDS, MAX_COLLATERAL_BYTES
 
 INTEL_ROOT_SHA256: Final = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3"
 """SHA-256 of the Intel SGX Root CA certificate (DER), the root that dcap-qvl has built in."""
@@ -80,7 +81,6 @@ def check_collateral(collateral: str, platform: Platform, *, now_s: int, root_ca
     if len(collateral) > MAX_COLLATERAL_BYTES:
         raise ValueError(f"collateral has {len(collateral)} characters, at most {MAX_COLLATERAL_BYTES} are read")
     try:
-        dcap_qvl.QuoteCollateralV3.from_json(collateral)  # 1
         return _checked(collateral, platform, now_s, root_ca)
     except InvalidSignature:
         raise ValueError("a document of the collateral is not signed by its issuer") from None
@@ -89,28 +89,30 @@ def check_collateral(collateral: str, platform: Platform, *, now_s: int, root_ca
 
 
 def _checked(collateral: str, platform: Platform, now_s: int, root_ca: bytes | None) -> CheckedCollateral:
-    value = parse_json(collateral.encode())
+    value = parse_json(collateral.encode())  # 1
     now = datetime.fromtimestamp(now_s, UTC)
-    root: x509.Certificate | None = None
-    signers = {}
-    for name in ("tcb_info", "qe_identity", "pck_crl"):  # 2
-        signers[name], root = _chain(text(value, f"{name}_issuer_chain"), now, root_ca)
+    names = ("tcb_info", "qe_identity", "pck_crl")
+    chains = {name: _chain(text(value, f"{name}_issuer_chain"), now, root_ca) for name in names}  # 2
+    signers = {name: signer for name, (signer, _) in chains.items()}
+    root = chains["pck_crl"][1]
     tcb_info = _signed(value, "tcb_info", signers["tcb_info"])  # 3
     qe_identity = _signed(value, "qe_identity", signers["qe_identity"])
-    pck_crl = _revocation_list(value, "pck_crl", signers["pck_crl"])
+    _revocation_list(value, "pck_crl", signers["pck_crl"])
     root_crl = _revocation_list(value, "root_ca_crl", root)
     for signer in signers.values():  # 4
         if root_crl.get_revoked_certificate_by_serial_number(signer.serial_number) is not None:
             raise ValueError(f"{signer.subject.rfc4514_string()}, which signed the collateral, is revoked")
     _check_platform(tcb_info, qe_identity, signers["pck_crl"], platform)  # 5
-    periods = (_period(tcb_info), _period(qe_identity), _listed_period(pck_crl), _listed_period(root_crl))
-    for since, until in periods:  # 6
-        if not since <= now < until:
-            raise ValueError(f"a document of the collateral is valid from {since:%F} to {until:%F}, not now ({now:%F})")
+    parts = collateral_parts(collateral)
+    for part in parts:  # 6
+        if not part.issued_at_s <= now_s < part.expires_at_s:
+            raise ValueError(
+                f"{part.name} of the collateral counts from {part.issued_at_s} to {part.expires_at_s}, not at {now_s}"
+            )
     return CheckedCollateral(
         text=collateral,
-        issued_at_s=tuple(int(since.timestamp()) for since, _ in periods),
-        expires_at_s=min(int(until.timestamp()) for _, until in periods),
+        issued_at_s=tuple(part.issued_at_s for part in parts),
+        expires_at_s=collateral_expires_at_s(parts, max_age_seconds=MAX_COLLATERAL_AGE_SECONDS),
     )
 
 
@@ -145,9 +147,9 @@ def _signed(value: object, name: str, signer: x509.Certificate) -> object:
     return parse_json(document)
 
 
-def _revocation_list(value: object, name: str, issuer: x509.Certificate | None) -> x509.CertificateRevocationList:
+def _revocation_list(value: object, name: str, issuer: x509.Certificate) -> x509.CertificateRevocationList:
     found = x509.load_der_x509_crl(bytes.fromhex(text(value, name)))
-    key = None if issuer is None else issuer.public_key()
+    key = issuer.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TypeError
     if not found.is_signature_valid(key):
@@ -162,21 +164,3 @@ def _check_platform(tcb_info: object, qe_identity: object, pck_issuer: x509.Cert
         raise ValueError(f"the collateral is of platform {text(tcb_info, 'fmspc')[:20]}, not {platform.fmspc}")
     if f" {platform.ca} ca" not in pck_issuer.subject.rfc4514_string().lower():
         raise ValueError(f"the collateral's PCK CRL is not that of the {platform.ca} authority")
-
-
-def _period(document: object) -> tuple[datetime, datetime]:
-    return _date(document, "issueDate"), _date(document, "nextUpdate")
-
-
-def _date(document: object, name: str) -> datetime:
-    found = datetime.fromisoformat(text(document, name))
-    if found.tzinfo is None:
-        raise DecodeError(f"{name} has no time zone")
-    return found
-
-
-def _listed_period(found: x509.CertificateRevocationList) -> tuple[datetime, datetime]:
-    until = found.next_update_utc
-    if until is None:
-        raise ValueError("a revocation list of the collateral does not say until when it counts")
-    return found.last_update_utc, until
