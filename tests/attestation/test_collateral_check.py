@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sharekeeper.attestation.collateral_check import Platform, check_collateral, platform_of
 from sharekeeper.domain.attestation import Measurements
-from sharekeeper.spec import MAX_COLLATERAL_BYTES
+from sharekeeper.spec import MAX_COLLATERAL_AGE_SECONDS, MAX_COLLATERAL_BYTES
 from sharekeeper_devnet.tee.pki import COLLATERAL_SECONDS, MockIntel
 
 NOW = 1_800_000_000
@@ -61,7 +61,7 @@ def test_real_collateral_is_intels_at_its_own_time():
     text = (VECTORS / "collateral.json").read_text()
     checked = check(text, platform_of(quote), REAL_TIME, None)
     assert checked.expires_at_s > REAL_TIME
-    with pytest.raises(ValueError, match="valid from"):
+    with pytest.raises(ValueError, match="counts from"):
         check(text, platform_of(quote), checked.expires_at_s, None)
     with pytest.raises(ValueError, match="root is not Intel's"):
         check(text, platform_of(quote), REAL_TIME, INTEL.root_ca)
@@ -124,8 +124,15 @@ def test_a_revoked_authority_signs_nothing():
 
 @pytest.mark.parametrize("at", [NOW - 1, NOW + COLLATERAL_SECONDS])
 def test_expired_and_future_collateral_is_refused(at):
-    with pytest.raises(ValueError, match="valid from"):
+    with pytest.raises(ValueError, match="counts from"):
         check(now_s=at)
+
+
+def test_collateral_that_is_too_old_is_refused_whatever_its_own_date_says():
+    old = INTEL.collateral(valid_seconds=2 * MAX_COLLATERAL_AGE_SECONDS)
+    assert check(old, now_s=NOW + MAX_COLLATERAL_AGE_SECONDS - 1).expires_at_s == NOW + MAX_COLLATERAL_AGE_SECONDS
+    with pytest.raises(ValueError, match="31 days ago"):
+        check(old, now_s=NOW + MAX_COLLATERAL_AGE_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +141,7 @@ def test_expired_and_future_collateral_is_refused(at):
         ("tcb_info", {"id": "SGX"}, "not that of TDX"),
         ("qe_identity", {"id": "QE"}, "not that of TDX"),
         ("tcb_info", {"fmspc": "00806F050000"}, "of platform 00806F050000"),
-        ("tcb_info", {"issueDate": "2026-08-13T10:45:38"}, "no time zone"),
+        ("tcb_info", {"issueDate": "2026-08-13T10:45:38"}, "does not match format"),
         ("tcb_info", {"issueDate": "yesterday"}, "yesterday"),
         ("qe_identity", {"nextUpdate": 5}, "not a string"),
     ],

@@ -109,11 +109,11 @@ def _checked(collateral: str, platform: Platform, now_s: int, root_ca: bytes | N
             raise ValueError(
                 f"{part.name} of the collateral counts from {part.issued_at_s} to {part.expires_at_s}, not at {now_s}"
             )
-    return CheckedCollateral(
-        text=collateral,
-        issued_at_s=tuple(part.issued_at_s for part in parts),
-        expires_at_s=collateral_expires_at_s(parts, max_age_seconds=MAX_COLLATERAL_AGE_SECONDS),
-    )
+    expires_at_s = collateral_expires_at_s(parts, max_age_seconds=MAX_COLLATERAL_AGE_SECONDS)
+    if expires_at_s <= now_s:
+        raise ValueError(f"the collateral was issued more than {MAX_COLLATERAL_AGE_SECONDS // 86_400} days ago")
+    issued_at_s = tuple(part.issued_at_s for part in parts)
+    return CheckedCollateral(text=collateral, issued_at_s=issued_at_s, expires_at_s=expires_at_s)
 
 
 def _chain(pem: str, now: datetime, root_ca: bytes | None) -> tuple[x509.Certificate, x509.Certificate]:
