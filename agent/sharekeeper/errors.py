@@ -379,7 +379,47 @@ class DaemonNotRunning(HostFault):
 
 
 class AttestationRefused(SharekeeperError):
-    """The peer's evidence does not satisfy the policy."""
+    """Evidence does not satisfy a check; the message has its number, its name and what was found."""
 
     code = "attestation_refused"
     exit_status = 90
+
+    def __init__(self, message: str, *, check: str | None = None) -> None:
+        """`check`: the name of the check that failed."""
+        super().__init__(message)
+        self.check = check
+
+
+class AttestationUnavailable(SharekeeperError):
+    """No guest agent, no quote or no collateral can be had just now."""
+
+    code = "attestation_unavailable"
+    exit_status = 91
+    retryable = True
+
+
+class EvidenceMissing(SharekeeperError):
+    """The contract shows no evidence of this machine that is still valid."""
+
+    code = "evidence_missing"
+    exit_status = 92
+    retryable = True
+
+
+class PeerNotAttested(PeerFault):
+    """The peer showed no evidence, or evidence that a check refused, or the contract has none of it that is valid."""
+
+    code = "peer_not_attested"
+    exit_status = 93
+
+    def __init__(self, message: str, *, check: str | None = None) -> None:
+        """`check`: the name of the check that failed, which the peer is told; None where no check was reached."""
+        super().__init__(message)
+        self.check = check
+
+
+class EvidenceExpired(PeerFault):
+    """Evidence shown in this exchange expired before the shares could leave or be kept; a new exchange makes new."""
+
+    code = "evidence_expired"
+    exit_status = 94

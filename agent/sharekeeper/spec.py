@@ -134,6 +134,37 @@ MAX_KEYSHARE_FILE_BYTES: Final = 32 * 1024 * 1024
 OLD_KEYSET_GRACE_SECONDS: Final = 3600.0
 """A newer final keyset must have been held and verified this long before older ones are destroyed."""
 
+# --- Attestation (docs/attestation.md; spec: "hard launch") -----------------------------------
+REPORT_DATA_BYTES: Final = 64
+"""What a TDX quote binds: version, SHA3-384, zero bytes."""
+
+ATTESTATION_NONCE_BYTES: Final = 32
+"""Each side's contribution to the report data of an exchange."""
+
+MAX_EVIDENCE_BYTES: Final = 128 * 1024
+"""Largest evidence that is read: a real one has about 50 KB, collateral included."""
+
+EVIDENCE_TIMEOUT_SECONDS: Final = 5.0
+"""In an exchange, evidence is made in this time, and checked in this time; the peer waits for both."""
+
+MAX_EVENTS: Final = 256
+"""Longest event log that is read: a real one has 29 entries."""
+
+EVIDENCE_VALIDITY_SECONDS: Final = 7 * 86_400
+"""Evidence counts for so long after it was made (near/mpc: 7 days)."""
+
+REATTEST_SECONDS: Final = 3600
+"""A machine makes new evidence this often (near/mpc: hourly)."""
+
+MAX_COLLATERAL_AGE_SECONDS: Final = 31 * 86_400
+"""Intel's collateral is used for so long after its issue, whatever its own date of expiry says."""
+
+MAX_COLLATERAL_BYTES: Final = 96 * 1024
+"""Largest collateral that is read: a real one has about 25 KB, most of it the revocation list of PCKs."""
+
+MAX_EVIDENCE_AHEAD_SECONDS: Final = 300
+"""Evidence dated later than this after the block that records it is refused."""
+
 # --- Access keys (spec: Todo #946; design decision 10) ----------------------------------------
 NODE_METHODS: Final = (
     "submit_participant_info",

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+from functools import partial
 
 import pytest
 
-from sharekeeper import app
+from sharekeeper import app, foundation
 from sharekeeper.errors import ConfigInvalid, WrongNetwork
+from sharekeeper.ops import status
 from tests.ports import free_port
 
 from .world import world
@@ -44,6 +46,24 @@ async def test_a_daemon_of_another_network_ends_at_once(tmp_path):
         daemon._task = None
 
 
+async def _is_up(daemon):
+    return "unsafe_no_attestation" in await daemon.status()
+
+
+async def test_a_daemon_in_soft_launch_says_from_the_start_that_nobody_attests(tmp_path, caplog):
+    async with world(tmp_path, names=("alice",), threshold=1) as net:
+        alice = net["alice"]
+        for daemon in (alice.node("old"), alice.service):
+            caplog.clear()
+            daemon.start()
+            await net.until(partial(_is_up, daemon))
+            assert next(record.message for record in caplog.records if record.levelname == "WARNING") == (
+                status.UNSAFE_NO_ATTESTATION
+            )
+            assert (await daemon.status())["unsafe_no_attestation"] is True
+            assert "\nsharekeeper_unsafe_no_attestation 1.0\n" in (await daemon.page("metrics"))[1]
+
+
 async def test_a_signal_ends_the_work_and_an_error_of_the_work_is_not_swallowed():
     begun, ended = asyncio.Event(), []
 
@@ -54,7 +74,7 @@ async def test_a_signal_ends_the_work_and_an_error_of_the_work_is_not_swallowed(
         finally:
             ended.append(1)
 
-    running = asyncio.create_task(app._until_signal(work()))
+    running = asyncio.create_task(foundation.until_signal(work()))
     await begun.wait()
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -65,7 +85,7 @@ async def test_a_signal_ends_the_work_and_an_error_of_the_work_is_not_swallowed(
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await app._until_signal(fail())
+        await foundation.until_signal(fail())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(number)
 

@@ -142,6 +142,7 @@ class Operator:
     def near(self) -> str:
         return f"""account_id = "{self.account_id}"
 keys_dir = "keys"
+unsafe_no_attestation = true
 [near]
 rpc_url = "{self.rpc_url}"
 chain_id = "{CHAIN_ID}"

@@ -10,6 +10,7 @@ from .vault_values import OPERATOR_IDENTITY, RECIPIENTS
 NEAR = """
 account_id = "alice.test.near"
 keys_dir = "keys"
+unsafe_no_attestation = true
 [near]
 rpc_url = "http://127.90.0.10:3030"
 chain_id = "devnet"
@@ -111,6 +112,17 @@ def test_an_empty_file_names_all_that_is_missing(tmp_path):
     message = mistakes(load_node_agent, tmp_path, "")
     for name in ("account_id", "keys_dir", "near.rpc_url", "node_agent.url", "node_agent.supervisor.start"):
         assert f"{name}: is missing" in message
+
+
+@pytest.mark.parametrize("said", ["", "unsafe_no_attestation = false\n"])
+@pytest.mark.parametrize(
+    ("load", "daemon"), [(load_backup_service, BACKUP_SERVICE), (load_node_agent, NODE_AGENT)], ids=["service", "node"]
+)
+def test_the_soft_launch_is_refused_until_its_danger_is_said(tmp_path, load, daemon, said):
+    message = mistakes(load, tmp_path, (NEAR + daemon).replace("unsafe_no_attestation = true\n", said))
+    assert "1 mistake(s)" in message
+    assert "unsafe_no_attestation: must be true: in soft launch no machine proves" in message
+    assert "write unsafe_no_attestation = true before the first table" in message
 
 
 def test_names_unlike_any_other_are_told_to_go(tmp_path):

@@ -1,15 +1,21 @@
 """The parts of `/status` and `/metrics` that both daemons share. Public facts only."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.protocol_state import ProtocolState, Recovery, running_part
-from sharekeeper.ops.report import Metric, counter, gauge
+from sharekeeper.ops.report import Metric, Report, counter, gauge
 from sharekeeper.ops.state_words import describe_state, key_event_facts
 from sharekeeper.reconcile import Faults, View
 
 STATUS_SCHEMA: Final = 1
+UNSAFE_NO_ATTESTATION: Final = (
+    "unsafe_no_attestation: soft launch, in which key shares go to machines that prove no more than their keys; "
+    "whoever controls such a machine can read them"
+)
+"""Said at the start of a daemon in soft launch."""
 _NS: Final = 1_000_000_000
 
 
@@ -118,3 +124,15 @@ def common_metrics(view: View | None, faults: Faults, now_ns: int) -> list[Metri
         gauge("sharekeeper_faults", "Faults in force.", float(len(faults.current()))),
         counter("sharekeeper_faults_total", "Faults that appeared, by code.", raised),
     ]
+
+
+def with_launch(report: Report, *, attested: bool) -> Report:
+    """`report`, which says too whether this is the hard launch (`attested`) or the soft one."""
+    unsafe = gauge(
+        "sharekeeper_unsafe_no_attestation", "1 in soft launch, where no machine proves what it runs.", not attested
+    )
+    return replace(
+        report,
+        metrics=[*report.metrics, unsafe],
+        status={**report.status, "unsafe_no_attestation": not attested},
+    )

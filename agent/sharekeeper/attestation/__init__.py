@@ -1,0 +1,1 @@
+"""Verification of evidence: pure functions, no input or output, no clock (docs/attestation.md)."""
