@@ -1,6 +1,7 @@
 """`sharekeeper chain`: what the contract says."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,18 @@ from sharekeeper.domain.protocol_state import (
     Running,
     running_part,
 )
+from sharekeeper.errors import ChainAnswerInvalid
 from sharekeeper.ops.state_words import describe_state, key_event_facts
+from sharekeeper.protocol.codec import DecodeError, array, field
 
 _NS = 10**9
+_UNTIL = "allowed_until"
+_ALLOWED = {
+    "node": ("allowed_node_code_hashes", "code_hash"),
+    "backup_service": ("allowed_backup_service_code_hashes", "code_hash"),
+    "measurements": ("allowed_measurements", "measurements"),
+}
+"""What is printed, the view it is from, and the name of the value in it."""
 
 
 @click.group()
@@ -53,6 +63,16 @@ def account(*, account_id: AccountId, near: NearConfig, config_path: object, as_
 
 
 @command.command()
+@near_options
+@json_option
+def code(*, near: NearConfig, config_path: object, as_json: bool) -> None:
+    """Show which code the participants allow: for nodes, for backup services, and in which TEE."""
+    del config_path
+    shown = asyncio.run(_read_code(near))
+    show("chain_code", shown, code_lines(shown), as_json=as_json)
+
+
+@command.command()
 @config_option
 @json_option
 def quorum(*, config_path: Path, as_json: bool) -> int:
@@ -76,6 +96,33 @@ async def _read_account(near: NearConfig, account_id: AccountId) -> tuple[BlockR
     async with connected(near) as (rpc, _):
         head = await rpc.head()
         return head, await rpc.account(account_id, head)
+
+
+async def _read_code(near: NearConfig) -> dict[str, Any]:
+    async with connected(near) as (rpc, _):
+        head = await rpc.head()
+        found: dict[str, Any] = {"height": head.height}
+        for name, (view, value) in _ALLOWED.items():
+            try:
+                entries = array({view: await rpc.view(view, {}, head)}, view)
+                found[name] = [{value: field(one, value), "allowed_until": field(one, _UNTIL)} for one in entries]
+            except DecodeError as error:
+                raise ChainAnswerInvalid(f"view {view} of {near.contract_id}: {error}") from None
+        return found
+
+
+def code_lines(shown: dict[str, Any]) -> str:
+    """What is allowed, for people: a line each."""
+    rows: dict[str, object] = {"final block": shown["height"]}
+    for name, (_, value) in _ALLOWED.items():
+        for number, one in enumerate(shown[name] or [None], 1):
+            rows[f"{name.replace('_', ' ')} {number}" if one else name.replace("_", " ")] = one and _allowed(one, value)
+    return table(rows)
+
+
+def _allowed(one: dict[str, Any], value: str) -> str:
+    ends = f", until block {one[_UNTIL]}" if one[_UNTIL] is not None else ""
+    return f"{json.dumps(one[value]) if isinstance(one[value], dict) else one[value]}{ends}"
 
 
 def account_facts(head: BlockRef, record: AccountRecord) -> dict[str, Any]:
