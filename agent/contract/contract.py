@@ -24,6 +24,11 @@ class NearStore:
         near.storage_remove(key)
 
 
+def now():
+    """The block's time in seconds."""
+    return near.block_timestamp() // 1_000_000_000
+
+
 def arguments():
     given = near.input()
     return json.loads(given) if given else {}
@@ -33,6 +38,7 @@ def call(method):
     chain = Chain(
         store=NearStore(),
         height=near.block_height(),
+        now=now(),
         contract_id=near.current_account_id(),
         signer_id=near.signer_account_id(),
         predecessor_id=near.predecessor_account_id(),
@@ -49,7 +55,7 @@ def call(method):
 
 def view(method):
     try:
-        near.value_return(logic.view(NearStore(), near.block_height(), method, arguments()))
+        near.value_return(logic.view(NearStore(), near.block_height(), now(), method, arguments()))
     except ContractError as refusal:
         near.panic_utf8(str(refusal))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from contract.codec import Json
 
 LONGEST_WAIT_BLOCKS = 10**9
+LONGEST_WAIT_SECONDS = 10**9
 
 # name: default, least, most
 CONFIG = {
@@ -22,6 +23,7 @@ CONFIG = {
     "ephemeral_key_max_blocks": (200, 1, LONGEST_WAIT_BLOCKS),
     "key_event_timeout_blocks": (30, 1, LONGEST_WAIT_BLOCKS),
     "code_hash_grace_blocks": (50000, 0, LONGEST_WAIT_BLOCKS),
+    "evidence_validity_seconds": (604_800, 1, LONGEST_WAIT_SECONDS),
     "max_url_bytes": (256, 16, 2048),
     "max_prospective_accounts": (100, 0, 1000),
 }

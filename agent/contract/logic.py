@@ -173,12 +173,12 @@ def refusal(state: str, method: str) -> str:
     return f"{method} is possible only in {' or '.join(possible)} and the contract is {state}; read the view state"
 
 
-def view(store: "Store", height: int, method: str, arguments: "Json") -> str:
-    """The JSON text a view answers at `height`."""
+def view(store: "Store", height: int, now: int, method: str, arguments: "Json") -> str:
+    """The JSON text a view answers at `height`, in a block of the time `now`."""
     header = Header(store)
     if method == "version":
         codec.fields(arguments, "arguments", ())
         return f'"{VERSION}"'
     state = current_state(header, store, height)
-    answer: str = VIEWS[method](views.Reader(store, height, header, state == RECOVERY), arguments)
+    answer: str = VIEWS[method](views.Reader(store, height, now, header, state == RECOVERY), arguments)
     return answer

@@ -75,20 +75,21 @@ def remove(store: "Store", key: str) -> None:
 
 
 class Pair:
-    """The two keys of one machine and, for a node, its url."""
+    """The two keys of one machine, for a node its url, and [digest, time] of its evidence if it has named any."""
 
-    def __init__(self, signer: str, tls: str, url: str = "") -> None:
+    def __init__(self, signer: str, tls: str, url: str = "", evidence: "list[Any] | None" = None) -> None:
         self.signer = signer
         self.tls = tls
         self.url = url
+        self.evidence = evidence
 
 
-def pair_from(stored: "list[str] | None") -> Pair | None:
-    return None if stored is None else Pair(stored[0], stored[1], stored[2])
+def pair_from(stored: "list[Any] | None") -> Pair | None:
+    return None if stored is None else Pair(stored[0], stored[1], stored[2], stored[3:] or None)
 
 
-def pair_to(pair: Pair | None) -> "list[str] | None":
-    return None if pair is None else [pair.signer, pair.tls, pair.url]
+def pair_to(pair: Pair | None) -> "list[Any] | None":
+    return None if pair is None else [pair.signer, pair.tls, pair.url] + (pair.evidence or [])
 
 
 class Header:
@@ -236,8 +237,9 @@ def load_recovery(store: "Store") -> Recovery | None:
     stored = load(store, "recovery")
     if stored is None:
         return None
-    signer, tls, url = stored["pair"]
-    pair = Pair(signer, tls, url)
+    pair = pair_from(stored["pair"])
+    if pair is None:
+        return None
     recovery = Recovery(stored["recovery_id"], stored["account_id"], pair, stored["started_in"], stored["expires_on"])
     recovery.shares_confirmed = stored["shares_confirmed"]
     recovery.cancel_votes = stored["cancel_votes"]

@@ -2,7 +2,7 @@
 
 from contract import codec, records, votes
 from contract.codec import ContractError
-from contract.onboarding import is_own_candidate
+from contract.onboarding import EVIDENCE, evidence_after, is_own_candidate
 from contract.records import NODE, Account, Pair, Recovery
 from contract.session import (
     BACKUP_SERVICE_IN_FORCE,
@@ -29,7 +29,7 @@ def submit_participant_recovery_info(session: Session, arguments: "Json") -> dic
     3. The keys are new, or those of the account's own candidate whose Recovery expired.
     """
     names = ("participant_info", "expected_tls_key", "expected_keyset", "valid_until_block")
-    given = codec.fields(arguments, "arguments", names)
+    given = codec.fields(arguments, "arguments", names, (EVIDENCE,))
     url, tls = participant_info(given["participant_info"], session.config)
     account = session.account
     session.require_participant()
@@ -42,7 +42,9 @@ def submit_participant_recovery_info(session: Session, arguments: "Json") -> dic
         raise ContractError("valid_until_block has passed; decide again and call again")
     session.require((UNRECORDED, CANDIDATE))
     pair = Pair(session.signer_key, tls, url)
-    if not is_own_candidate(session, pair):
+    known = account.candidate if is_own_candidate(session, pair) else None
+    pair.evidence = evidence_after(session, given, known)
+    if known is None:
         session.record_new_pair(NODE, pair)
     account.candidate = pair
     account.save(session.store)

@@ -22,13 +22,17 @@ MOST_PAIRS_OF_AN_ACCOUNT = 250  # bounds what one account can make the contract 
 
 
 class Chain:
-    """What NEAR says about the call; account ids as text, the signer key as NEAR's bytes, height in blocks."""
+    """What NEAR says about the call; account ids as text, the signer key as NEAR's bytes.
+
+    `height` is in blocks, `now` the block's time in seconds since 1970, UTC.
+    """
 
     def __init__(
         self,
         *,
         store: "Store",
         height: int,
+        now: int,
         contract_id: str,
         signer_id: str,
         predecessor_id: str,
@@ -39,6 +43,7 @@ class Chain:
     ) -> None:
         self.store = store
         self.height = height
+        self.now = now
         self.contract_id = contract_id
         self.signer_id = signer_id
         self.predecessor_id = predecessor_id
@@ -59,6 +64,7 @@ class Session:
         self.chain = chain
         self.store = chain.store
         self.height = chain.height
+        self.now = chain.now
         self.header = header
         self.config = header.config
         self.outcome = method

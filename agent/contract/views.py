@@ -4,21 +4,25 @@ import json
 
 from contract import codec, records
 from contract.codec import ContractError
+from contract.onboarding import evidence_valid_until
 from contract.records import Account, Header, Pair
 from contract.recovery import stored_recovery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from contract.codec import Json
     from contract.records import Store
 
 
 class Reader:
-    """What a view sees: storage, height and header; `in_recovery` is false for an expired Recovery."""
+    """What a view sees: storage, height, time in seconds and header; `in_recovery` is false for an expired Recovery."""
 
-    def __init__(self, store: "Store", height: int, header: Header, in_recovery: bool) -> None:
+    def __init__(self, store: "Store", height: int, now: int, header: Header, in_recovery: bool) -> None:
         self.store = store
         self.height = height
+        self.now = now
         self.header = header
         self.in_recovery = in_recovery
 
@@ -46,22 +50,38 @@ def participant_info(reader: Reader, arguments: "Json") -> str:
         {
             "account_id": account.account_id,
             "is_participant": account.is_participant(),
-            "node": node_pair(account.node),
-            "node_candidate": node_pair(account.candidate),
-            "backup_services": [backup_service_pair(pair) for pair in account.backup_services],
+            "node": node_pair(reader, account.node),
+            "node_candidate": node_pair(reader, account.candidate),
+            "backup_services": [machine(reader, pair) for pair in account.backup_services],
             "cooldown_until": cooldown_until if reader.height < cooldown_until else 0,
         }
     )
 
 
-def node_pair(pair: Pair | None) -> dict[str, str] | None:
+def node_pair(reader: Reader, pair: Pair | None) -> "dict[str, Any] | None":
+    shown = machine(reader, pair)
+    if shown is not None and pair is not None:
+        shown["url"] = pair.url
+    return shown
+
+
+def machine(reader: Reader, pair: Pair | None) -> "dict[str, Any] | None":
+    """Its keys and its evidence; evidence that is too old counts as none."""
     if pair is None:
         return None
-    return {"url": pair.url, "tls_public_key": pair.tls, "signer_account_pk": pair.signer}
+    return {
+        "tls_public_key": pair.tls,
+        "signer_account_pk": pair.signer,
+        "evidence": valid_evidence(reader, pair),
+    }
 
 
-def backup_service_pair(pair: Pair | None) -> dict[str, str] | None:
-    return None if pair is None else {"tls_public_key": pair.tls, "signer_account_pk": pair.signer}
+def valid_evidence(reader: Reader, pair: Pair) -> "dict[str, Any] | None":
+    if pair.evidence is None:
+        return None
+    digest, attested_at = pair.evidence
+    until = evidence_valid_until(attested_at, reader.header.config)
+    return {"digest": digest, "attested_at": attested_at, "valid_until": until} if reader.now < until else None
 
 
 def backup_services(reader: Reader, arguments: "Json") -> str:

@@ -18,15 +18,8 @@ from sharekeeper.adapters.memory import FileMemory
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.tls_channel import ChannelListener, connect
 from sharekeeper.adapters.transactions import NearCaller
-from sharekeeper.config import (
-    BackupServiceConfig,
-    NearConfig,
-    NetAddress,
-    NodeAgentConfig,
-    Transfer,
-    load_backup_service,
-    load_node_agent,
-)
+from sharekeeper.config import BackupServiceConfig, NodeAgentConfig, load_backup_service, load_node_agent
+from sharekeeper.config_values import NearConfig, NetAddress, Transfer
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.protocol_state import BackupServiceKeys, NodeKeys, ParticipantInfo

@@ -7,72 +7,44 @@ Nothing is read but the file itself; what it names is checked by whoever uses it
 
 import ipaddress
 import os
-import re
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from sharekeeper.config_values import (
+    NearConfig,
+    NetAddress,
+    SupervisorConfig,
+    Transfer,
+    address,
+    base_url,
+    check_genesis,
+    http_url,
+    is_public,
+    loopback_address,
+    natural,
+    outside_endpoints,
+    participant_url,
+    port_number,
+    seconds,
+    transfer_version,
+    truth,
+)
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.errors import ConfigInvalid
-from sharekeeper.protocol.policy import PUBLIC_CHAIN_IDS, PUBLIC_GENESIS_HASHES, HandOutPolicy
-from sharekeeper.protocol.quorum import OWN, majority
+from sharekeeper.protocol.policy import HandOutPolicy
+from sharekeeper.protocol.quorum import majority
 from sharekeeper.spec import (
-    MAINNET_GENESIS_HASH,
-    MAX_URL_BYTES,
     NODE_AGENT_PORT,
     NODE_WEB_PORT,
     OLD_KEYSET_GRACE_SECONDS,
     SLOTS,
-    TESTNET_GENESIS_HASH,
 )
 from sharekeeper.toml_tables import REQUIRED, ConfigRoot, Table, open_config, plain_text
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Set by systemd for units with credentials; it wins over `keys_dir`."""
-
-_GENESIS_OF: Final = {"mainnet": MAINNET_GENESIS_HASH, "testnet": TESTNET_GENESIS_HASH}
-_MAX_PORT: Final = 65535
-_ENDPOINT_NAME: Final = re.compile(r"[a-z0-9._-]{1,32}")
-
-
-class Transfer(StrEnum):
-    """How key shares travel; both machines of an operator must say the same. Neither side ever falls back."""
-
-    P2P = "p2p"
-    WEB = "web"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetAddress:
-    """A listening address: an IP address or host name, and a port (0 lets the system choose)."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointConfig:
-    """A NEAR endpoint beside the own node, by the name that logs and metrics give it."""
-
-    name: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NearConfig:
-    """Which chain, which contract, and the own node, `rpc_url`. `genesis_hash` None: not checked (dev chain).
-
-    `quorum` of the own node and `endpoints` together must agree before the backup service releases shares.
-    """
-
-    rpc_url: str
-    chain_id: str
-    genesis_hash: str | None
-    contract_id: AccountId
-    endpoints: tuple[EndpointConfig, ...] = ()
-    quorum: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +69,6 @@ class BackupServiceConfig:
     slot: int
     old_keyset_grace_seconds: float
     health_address: NetAddress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisorConfig:
-    """Commands that start and stop the MPC node; see `adapters/supervisor.py` for what they must do."""
-
-    start: tuple[str, ...]
-    stop: tuple[str, ...]
-    directory: Path
-    """Working directory of both commands: that of the configuration file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +103,12 @@ def load_backup_service(path: Path) -> BackupServiceConfig:
         "state_dir": table.take("state_dir", root.path),
         "operator_recipient": table.take("operator_recipient", _recipient),
         "policy": policy,
-        "transfer": table.take("transfer", _transfer, default=Transfer.P2P),
-        "node_agent_port": table.take("node_agent_port", _port, default=NODE_AGENT_PORT),
-        "node_web_port": table.take("node_web_port", _port, default=NODE_WEB_PORT),
-        "node_web_url": table.take("node_web_url", _base_url, default=None),
+        "transfer": table.take("transfer", transfer_version, default=Transfer.P2P),
+        "node_agent_port": table.take("node_agent_port", port_number, default=NODE_AGENT_PORT),
+        "node_web_port": table.take("node_web_port", port_number, default=NODE_WEB_PORT),
+        "node_web_url": table.take("node_web_url", base_url, default=None),
         "slot": table.take("slot", _slot, default=0),
-        "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", _seconds, default=OLD_KEYSET_GRACE_SECONDS),
+        "old_keyset_grace_seconds": table.take("old_keyset_grace_seconds", seconds, default=OLD_KEYSET_GRACE_SECONDS),
         "health_address": table.take("health_address", loopback_address),
     }
     vault_dir, state_dir = values["vault_dir"], values["state_dir"]
@@ -164,14 +126,14 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
     _admit_unsafe(root)
     common = common_values(root)
     table = root.table("node_agent")
-    transfer = table.take("transfer", _transfer, default=Transfer.P2P)
+    transfer = table.take("transfer", transfer_version, default=Transfer.P2P)
     listen, web_listen = (
         table.take(name, address, default=REQUIRED if transfer is of else None)
         for name, of in (("listen", Transfer.P2P), ("web_listen", Transfer.WEB))
     )
     values = {
         **common,
-        "url": table.take("url", _participant_url),
+        "url": table.take("url", participant_url),
         "transfer": transfer,
         "listen": web_listen if transfer is Transfer.WEB else listen,
         "keyshares_dir": table.take("keyshares_dir", root.path),
@@ -187,7 +149,7 @@ def load_node_agent(path: Path) -> NodeAgentConfig:
 
 def _admit_unsafe(root: ConfigRoot) -> None:
     """The operator has said that nobody attests; the soft launch is entered by no oversight."""
-    if root.take("unsafe_no_attestation", _truth, default=False) is False:
+    if root.take("unsafe_no_attestation", truth, default=False) is False:
         root.mistake(
             "unsafe_no_attestation",
             "must be true: in soft launch no machine proves which code gets key shares; write "
@@ -217,46 +179,34 @@ def _credentials() -> Path | None:
 def _near(table: Table, *, quorum: bool) -> NearConfig | None:
     mistakes_before = len(table.mistakes)
     values = {
-        "rpc_url": table.take("rpc_url", _http_url),
+        "rpc_url": table.take("rpc_url", http_url),
         "chain_id": table.take("chain_id", plain_text),
         "contract_id": table.take("contract_id", AccountId),
         "genesis_hash": table.take("genesis_hash", plain_text, default=None),
     }
-    more = _endpoints(table, values["rpc_url"]) if quorum else {}
+    more = _quorum(table, values["rpc_url"]) if quorum else {}
     if len(table.mistakes) > mistakes_before:
         return None
     near = NearConfig(**values, **more)
     if quorum:
         _check_independence(table, near)
-    right = _GENESIS_OF.get(near.chain_id)
-    if right is not None and near.genesis_hash != right:
-        table.mistake("genesis_hash", f"{near.chain_id} has genesis hash {right}; write exactly that")
+    check_genesis(table, near.chain_id, near.genesis_hash)
     return near
 
 
-def _endpoints(table: Table, rpc_url: str | None) -> dict[str, Any]:
+def _quorum(table: Table, rpc_url: str | None) -> dict[str, Any]:
     """`endpoints` and `quorum` of all endpoints, the own node included; the same server twice is a mistake."""
-    found: list[EndpointConfig] = []
-    names, servers = {OWN}, {_server(rpc_url)}
-    for entry in table.tables("endpoints"):
-        name, url = entry.take("name", _name), entry.take("url", _http_url)
-        if name in names:
-            entry.mistake("name", f"{name!r} is taken; {OWN!r} is the node at rpc_url")
-        if url is not None and _server(url) in servers:
-            entry.mistake("url", "has the host and port of another endpoint: asking one server twice proves nothing")
-        names.add(name)
-        servers.add(_server(url))
-        found.append(EndpointConfig(name=name, url=url))
+    found = outside_endpoints(table, rpc_url)
     number = len(found) + 1
-    quorum = table.take("quorum", _natural, default=majority(number))
+    quorum = table.take("quorum", natural, default=majority(number))
     if quorum is not None and not majority(number) <= quorum <= number:
         table.mistake("quorum", f"must be {majority(number)}..{number} of {number} endpoints, the own node included")
-    return {"endpoints": tuple(found), "quorum": quorum}
+    return {"endpoints": found, "quorum": quorum}
 
 
 def _check_independence(table: Table, near: NearConfig) -> None:
     """On a public network one endpoint alone is chosen in so many words, and no stranger on the way may answer."""
-    alone = table.take("single_endpoint", _truth, default=False)
+    alone = table.take("single_endpoint", truth, default=False)
     if alone and near.endpoints:
         table.mistake("single_endpoint", "contradicts [[near.endpoints]]: remove it")
     if not is_public(near):
@@ -272,13 +222,6 @@ def _check_independence(table: Table, near: NearConfig) -> None:
             table.mistake(f"endpoints[{number}].url", f"must be https on {near.chain_id}, or a private address")
 
 
-def _server(url: str | None) -> tuple[str | None, int | None] | None:
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
 def _is_private(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_private
@@ -286,107 +229,10 @@ def _is_private(host: str) -> bool:
         return False
 
 
-def is_public(near: NearConfig) -> bool:
-    """True for mainnet and testnet, by chain id or by genesis block."""
-    return near.chain_id in PUBLIC_CHAIN_IDS or near.genesis_hash in PUBLIC_GENESIS_HASHES
-
-
-# --- values ------------------------------------------------------------------------------------
-# Each takes a TOML value and returns ours, or raises ValueError with the rest of the sentence "name: ...".
-
-
-def _name(value: object) -> str:
-    text = plain_text(value)
-    if not _ENDPOINT_NAME.fullmatch(text):
-        raise ValueError("must be 1 to 32 of a-z, 0-9, '.', '_' and '-'")
-    return text
-
-
-def _natural(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError("must be a whole number, 1 or more")
-    return value
-
-
-def _truth(value: object) -> bool:
-    if value is not True and value is not False:
-        raise ValueError("must be true or false")
-    return value
-
-
-def _http_url(value: object) -> str:
-    text = plain_text(value)
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError('must be a url like "http://127.0.0.1:3030"')  # not quoted: a provider's url may hold a key
-    return text
-
-
-def _participant_url(value: object) -> str:
-    text = _http_url(value)
-    if len(text.encode()) > MAX_URL_BYTES:
-        raise ValueError(f"must have at most {MAX_URL_BYTES} bytes")
-    return text
-
-
-def _base_url(value: object) -> str:
-    text = _http_url(value).removesuffix("/")
-    parts = urlsplit(text)
-    if parts.path or parts.query or parts.fragment or parts.username:
-        raise ValueError('must be scheme, host and port alone, like "https://node.example": the path is signed')
-    return text
-
-
-def _transfer(value: object) -> Transfer:
-    try:
-        return Transfer(plain_text(value))
-    except ValueError:
-        raise ValueError(f"must be one of {', '.join(Transfer)}") from None
-
-
-def address(value: object) -> NetAddress:
-    """`host:port`. Raises `ValueError`."""
-    text = plain_text(value)
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
-        raise ValueError(f'must be an address like "127.0.0.1:8079", not {text!r}')
-    return NetAddress(host=host.strip("[]"), port=int(port))
-
-
-def loopback_address(value: object) -> NetAddress:
-    """`host:port` on this machine's loopback. Raises `ValueError`."""
-    found = address(value)
-    if found.host == "localhost":
-        return found
-    try:
-        loopback = ipaddress.ip_address(found.host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError(f"must be an address of this machine's loopback, not {found.host!r}")
-    return found
-
-
-def _port(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_PORT:
-        raise ValueError(f"must be a port in 1..{_MAX_PORT}")
-    return value
-
-
 def _slot(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SLOTS:
         raise ValueError("must be 0 or 1: an account has two slots for backup services")
     return value
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
-        raise ValueError("must be a number of seconds, 0 or more")
-    return float(value)
 
 
 def _recipient(value: object) -> str:

@@ -384,6 +384,11 @@ class AttestationRefused(SharekeeperError):
     code = "attestation_refused"
     exit_status = 90
 
+    def __init__(self, message: str, *, check: str | None = None) -> None:
+        """`check`: the name of the check that failed."""
+        super().__init__(message)
+        self.check = check
+
 
 class AttestationUnavailable(SharekeeperError):
     """No guest agent, no quote or no collateral can be had just now."""
@@ -406,3 +411,15 @@ class PeerNotAttested(PeerFault):
 
     code = "peer_not_attested"
     exit_status = 93
+
+    def __init__(self, message: str, *, check: str | None = None) -> None:
+        """`check`: the name of the check that failed, which the peer is told; None where no check was reached."""
+        super().__init__(message)
+        self.check = check
+
+
+class EvidenceExpired(PeerFault):
+    """Evidence shown in this exchange expired before the shares could leave or be kept; a new exchange makes new."""
+
+    code = "evidence_expired"
+    exit_status = 94

@@ -7,9 +7,10 @@ promises under cancellation (nothing half-done becomes visible).
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from sharekeeper.domain.attestation import Evidence, Verdict
 from sharekeeper.domain.backup import Approval, QuorumOverride, StoredBackup
 from sharekeeper.domain.ephemeral import EphemeralSlots
-from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
+from sharekeeper.domain.identity import AccountId, NetworkId, Role, SignerKey, TlsKey
 from sharekeeper.domain.keyset import BackupId, Keyset
 from sharekeeper.domain.keyshare import KeyShare
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
@@ -71,6 +72,26 @@ class ChainTruth(Protocol):
 
         Raises:
             PolicyRefused: it does not have that block as final.
+            ChainFault: as `ChainReader`.
+        """
+
+
+class Attestation(Protocol):
+    """The TEE this machine runs in, and what it takes to verify another one's (hard launch; docs/attestation.md)."""
+
+    async def prove(self, report_data: bytes) -> Evidence:
+        """Evidence over `report_data` (64 bytes) made now, with collateral if it can be had.
+
+        Raises:
+            AttestationUnavailable: no guest agent, or no quote.
+        """
+
+    async def check(self, evidence: Evidence, *, role: Role, report_data: bytes, at: BlockRef) -> Verdict:
+        """What the evidence proves, after every check: code that the contract allows for `role` at that block.
+
+        Raises:
+            AttestationRefused: a check failed; the message names it.
+            AttestationUnavailable: there is no collateral to check with, not even the prover's.
             ChainFault: as `ChainReader`.
         """
 

@@ -22,7 +22,8 @@ from sharekeeper.errors import (
     ViewsDiffer,
 )
 from sharekeeper.protocol.messages import Hello, KeyShares, Receipt, decode_hello, encode_message
-from sharekeeper.protocol.session import BackupClient, BackupServer, RecoveryClient, RecoveryServer, State
+from sharekeeper.protocol.session import BackupClient, BackupServer, RecoveryClient, RecoveryServer
+from sharekeeper.protocol.session_tables import State
 from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_SHARES_FRAME_BYTES
 from tests.protocol.exchange_values import RECOVERY_ID, SHARES, facts, keyset, scalar, shares_of, with_share
 
@@ -272,7 +273,7 @@ async def test_pin_that_changes_between_hello_and_shares_stops_the_exchange():
         with pytest.raises(PeerClosed):
             await give(channel, session)
         assert server.taken == []
-        assert server.sessions[0].state is State.GREETED
+        assert server.sessions[0].state is State.READY
 
 
 async def test_truncated_shares_are_not_taken():

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sharekeeper_devnet.runtime import CallContext, run
 from tests.contract.steps import RefusedError
-from tests.contract.world import CONTRACT, key, raw_key
+from tests.contract.world import CONTRACT, NOW, key, raw_key
 
 WASM = Path(__file__).resolve().parents[2] / "agent" / "contract" / "mpc_contract.wasm"
 QUESTIONS_OF_CALLS = ("signer_account_id", "signer_account_pk", "predecessor_account_id", "attached_deposit")
@@ -47,6 +47,7 @@ class NearModule(types.ModuleType):
             raise RuntimeError("ProhibitedInView")
         answers = {
             "block_height": lambda: self.context.block_height,
+            "block_timestamp": lambda: self.context.block_timestamp,
             "current_account_id": lambda: self.context.current_account_id,
             "signer_account_id": lambda: self.context.signer_account_id,
             "signer_account_pk": lambda: b"\0" + self.signer_key,
@@ -102,11 +103,17 @@ def near_module() -> Iterator[NearModule]:
             sys.modules["near"] = kept
 
 
-def context(*, method_is_view: bool, args: Any, height: int, caller: str = "", signer: str = "") -> CallContext:
+def context(
+    *, method_is_view: bool, args: Any, height: int, now: int, caller: str = "", signer: str = ""
+) -> CallContext:
     raw = args if isinstance(args, bytes) else json.dumps(args).encode()
+    time_ns = now * 10**9 + height
     if method_is_view:
-        return CallContext(current_account_id=CONTRACT, input=raw, block_height=height, is_view=True)
+        return CallContext(
+            current_account_id=CONTRACT, input=raw, block_height=height, block_timestamp=time_ns, is_view=True
+        )
     return CallContext(
+        block_timestamp=time_ns,
         current_account_id=CONTRACT,
         signer_account_id=caller,
         signer_public_key=key(signer),
@@ -117,20 +124,21 @@ def context(*, method_is_view: bool, args: Any, height: int, caller: str = "", s
 
 
 class SourceLayer:
-    """The Python sources, run by this Python. Use inside `near_module()`."""
+    """The Python sources, run by this Python. Use inside `near_module()`. `now` is the time of the blocks in seconds."""
 
     def __init__(self, near: NearModule) -> None:
         self.near = near
+        self.now = NOW
         self.contract = importlib.import_module("contract.contract")
 
     def call(self, *, caller: str, signer: str, method: str, args: Any, height: int) -> Any:
         self.near.signer_key = raw_key(signer)
         return self.execute(
-            method, context(method_is_view=False, args=args, height=height, caller=caller, signer=signer)
+            method, context(method_is_view=False, args=args, height=height, now=self.now, caller=caller, signer=signer)
         )
 
     def view(self, *, method: str, args: Any, height: int) -> Any:
-        return self.execute(method, context(method_is_view=True, args=args, height=height))
+        return self.execute(method, context(method_is_view=True, args=args, height=height, now=self.now))
 
     def execute(self, method: str, call: CallContext) -> Any:
         kept = dict(self.near.storage)
@@ -147,20 +155,21 @@ class SourceLayer:
 
 
 class WasmLayer:
-    """The committed wasm in the runtime of the dev chain. `gas` lists (method, gas burnt) of the calls made."""
+    """The committed wasm in the runtime of the dev chain. `gas` lists (method, gas burnt) of the calls made; `now` as above."""
 
     def __init__(self) -> None:
         self.code = WASM.read_bytes()
+        self.now = NOW
         self.storage: dict[bytes, bytes] = {}
         self.gas: list[tuple[str, int]] = []
 
     def call(self, *, caller: str, signer: str, method: str, args: Any, height: int) -> Any:
         return self.execute(
-            method, context(method_is_view=False, args=args, height=height, caller=caller, signer=signer)
+            method, context(method_is_view=False, args=args, height=height, now=self.now, caller=caller, signer=signer)
         )
 
     def view(self, *, method: str, args: Any, height: int) -> Any:
-        return self.execute(method, context(method_is_view=True, args=args, height=height))
+        return self.execute(method, context(method_is_view=True, args=args, height=height, now=self.now))
 
     def execute(self, method: str, call: CallContext) -> Any:
         outcome = run(self.code, method, call, self.storage)

@@ -19,7 +19,7 @@ from contract.logic import current_state, execute
 from contract.records import Account, Header
 from contract.resharing import load_parameters
 from contract.session import Chain
-from tests.contract.world import CONTRACT, key, keyset, raw_key, url
+from tests.contract.world import CONTRACT, NOW, key, keyset, raw_key, url
 
 TICK = "a block passes"
 BOUNDS = {"recovery_timeout_blocks": 2, "recovery_cooldown_blocks": 1, "key_event_timeout_blocks": 1}
@@ -141,6 +141,7 @@ def _chain(store: ModelStore, height: int, action: Action) -> Chain:
     return Chain(
         store=store,
         height=height,
+        now=NOW,
         contract_id=CONTRACT,
         signer_id=action.caller,
         predecessor_id=action.caller,

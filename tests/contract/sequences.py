@@ -2,6 +2,7 @@
 
 from tests.contract.code_hash_sequences import CODE_HASH_SEQUENCES
 from tests.contract.ephemeral_sequences import EPHEMERAL_SEQUENCES
+from tests.contract.evidence_sequences import EVIDENCE_SEQUENCES
 from tests.contract.key_event_sequences import KEY_EVENT_SEQUENCES
 from tests.contract.slot_sequences import SLOT_SEQUENCES
 from tests.contract.steps import (
@@ -329,7 +330,11 @@ SEQUENCES = (
                 13,
                 "backup_services",
                 0,
-                value={"tls_public_key": key("second backup TLS"), "signer_account_pk": key("second backup")},
+                value={
+                    "tls_public_key": key("second backup TLS"),
+                    "signer_account_pk": key("second backup"),
+                    "evidence": None,
+                },
             ),
             submit_recovery(14, signer="second backup", refusal="the access key is that of the backup service in"),
             submit_recovery(14, tls="second backup TLS", refusal="the TLS key has been recorded before"),
@@ -503,4 +508,5 @@ SEQUENCES = (
     *KEY_EVENT_SEQUENCES,
     *SLOT_SEQUENCES,
     *CODE_HASH_SEQUENCES,
+    *EVIDENCE_SEQUENCES,
 )

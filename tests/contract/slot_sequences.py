@@ -31,8 +31,8 @@ def second(height: int, *, signer: str = SECOND, tls: str = SECOND_TLS, slot: An
     return register(height, signer=signer, tls=tls, slot=slot, **expected)
 
 
-def pair(signer: str, tls: str) -> dict[str, str]:
-    return {"tls_public_key": key(tls), "signer_account_pk": key(signer)}
+def pair(signer: str, tls: str, evidence: dict | None = None) -> dict[str, Any]:
+    return {"tls_public_key": key(tls), "signer_account_pk": key(signer), "evidence": evidence}
 
 
 FIRST_PAIR, SECOND_PAIR = pair(BACKUP, BACKUP_TLS), pair(SECOND, SECOND_TLS)

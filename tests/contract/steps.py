@@ -122,25 +122,40 @@ def register(
     signer: str = BACKUP,
     tls: str = BACKUP_TLS,
     slot: Any = None,
+    evidence: Any = None,
     **expected: Any,
 ) -> Call:
-    args = {"backup_service_info": {"public_key": key(tls)}} | ({} if slot is None else {"slot": slot})
+    args = {"backup_service_info": {"public_key": key(tls)}} | those(slot=slot, evidence=evidence)
     return Call(method="register_backup_service", caller=caller, signer=signer, args=args, height=height, **expected)
 
 
-def submit(height: int, *, caller: str, signer: str, tls: str, address: str, **expected: Any) -> Call:
-    args = {"participant_info": info(tls, address)}
+def those(**optional: Any) -> dict[str, Any]:
+    """Those arguments that there are."""
+    return {name: value for name, value in optional.items() if value is not None}
+
+
+def submit(
+    height: int, *, caller: str, signer: str, tls: str, address: str, evidence: Any = None, **expected: Any
+) -> Call:
+    args = {"participant_info": info(tls, address)} | those(evidence=evidence)
     return Call(method="submit_participant_info", caller=caller, signer=signer, args=args, height=height, **expected)
 
 
 def submit_recovery(
-    height: int, *, caller: str = ALICE, signer: str = NEW, tls: str = NEW_TLS, args: Any = None, **expected: Any
+    height: int,
+    *,
+    caller: str = ALICE,
+    signer: str = NEW,
+    tls: str = NEW_TLS,
+    args: Any = None,
+    evidence: Any = None,
+    **expected: Any,
 ) -> Call:
     return Call(
         method="submit_participant_recovery_info",
         caller=caller,
         signer=signer,
-        args=args or recovery_arguments(caller, tls),
+        args=(args or recovery_arguments(caller, tls)) | those(evidence=evidence),
         height=height,
         **expected,
     )
@@ -220,8 +235,8 @@ def is_running(height: int) -> Look:
     return shows(height, "Running", "keyset", "epoch_id", value=5)
 
 
-def pair(signer: str, tls: str, address: str) -> dict[str, str]:
-    return {"url": address, "tls_public_key": key(tls), "signer_account_pk": key(signer)}
+def pair(signer: str, tls: str, address: str, evidence: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"url": address, "tls_public_key": key(tls), "signer_account_pk": key(signer), "evidence": evidence}
 
 
 IN_RECOVERY = (init(), register(10), submit_recovery(20, result={"recovery_id": 1}))

@@ -14,7 +14,7 @@ from tests.contract.steps import NEW, RefusedError
 from tests.contract.test_codec import JSON, refusal_of
 from tests.contract.test_logic_rules import DictStore, chain
 from tests.contract.test_logic_table import PREPARED, valid_call
-from tests.contract.world import ALICE, CONTRACT, init_arguments
+from tests.contract.world import ALICE, CONTRACT, NOW, init_arguments
 
 VIEW_METHODS = ["version", *VIEWS]
 
@@ -68,7 +68,7 @@ def test_a_view_ends_in_an_answer_or_a_refusal(method: str, data: st.DataObject)
     valid = {"account_id": CONTRACT, "request_id": 1}
     args = data.draw(st.just({}) | JSON | spoiled(valid))
     store, height = PREPARED_STORES[state], PREPARED[state][1]
-    assert refusal_of(lambda: json.loads(view(store, height, method, args))).isascii()
+    assert refusal_of(lambda: json.loads(view(store, height, NOW, method, args))).isascii()
 
 
 # What Python's JSON does not write, or a lenient reader would take for something else.

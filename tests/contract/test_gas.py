@@ -24,6 +24,7 @@ from tests.contract.world import (
     CONTRACT,
     code_hash,
     ephemeral_record,
+    evidence,
     info,
     init_arguments,
     key,
@@ -34,7 +35,7 @@ from tests.contract.world import (
 )
 
 # participants: most TGas of any call or view
-BARS = {4: 10, 20: 20, 100: 100, 400: 300}
+BARS = {4: 11, 20: 20, 100: 100, 400: 300}
 
 
 class Network:
@@ -84,15 +85,23 @@ def recover(network: Network) -> None:
     opening = ephemeral_record(expires_on=70, recovery_id=2)
     answering = ephemeral_record(expires_on=70, recovery_id=2, answers=opening, tls="second TLS")
     network.measure(
-        recovery_steps.register(10),
-        recovery_steps.submit(10, caller=ALICE, signer=node_signer(ALICE), tls=node_tls(ALICE), address=url(ALICE)),
+        recovery_steps.register(10, evidence=evidence("of the service", 2)),
+        recovery_steps.submit(
+            10,
+            caller=ALICE,
+            signer=node_signer(ALICE),
+            tls=node_tls(ALICE),
+            address=url(ALICE),
+            evidence=evidence("of the node", 1),
+        ),
+        recovery_steps.register(10, evidence=evidence("of the service, again", 1)),
         recovery_steps.change_url(10, "https://moved.example"),
-        recovery_steps.submit_recovery(20),
+        recovery_steps.submit_recovery(20, evidence=evidence("of the new node")),
     )
     network.vote(lambda name: recovery_steps.cancel(21, caller=name, signer=node_signer(name)), first=1)
     network.vote(lambda name: recovery_steps.waive(22, caller=name), first=1)
     network.measure(
-        recovery_steps.submit_recovery(23, signer="second", tls="second TLS"),
+        recovery_steps.submit_recovery(23, signer="second", tls="second TLS", evidence=evidence("of the new node")),
         recovery_steps.publish(24, opening),
         recovery_steps.publish(24, answering, signer="second"),
         Look(method="ephemeral_keys", args={"account_id": ALICE}, height=24),
@@ -148,7 +157,8 @@ def reshare(network: Network) -> None:
     kept = entries[: network.threshold]
     for number, name in enumerate(new):
         given = info(f"{name} TLS", url(name))
-        announced = steps.call(3000, "submit_participant_info", {"participant_info": given}, name, f"{name} key")
+        args = {"participant_info": given, "evidence": evidence(name)}
+        announced = steps.call(3000, "submit_participant_info", args, name, f"{name} key")
         network.play(announced) if number else network.measure(announced)
         kept.append([name, network.size + number, given])
     participants = {"next_id": network.size + len(new), "participants": kept}

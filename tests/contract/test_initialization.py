@@ -130,5 +130,5 @@ def test_the_nodes_given_are_in_force_with_their_signer_keys() -> None:
     store = initialise(init_arguments())
     for account, _, given in entries(init_arguments()):
         shown = look(store, "participant_info", account_id=account)
-        assert shown["node"] == given | {"signer_account_pk": key(node_signer(account))}
+        assert shown["node"] == given | {"signer_account_pk": key(node_signer(account)), "evidence": None}
         assert shown["is_participant"]

@@ -16,6 +16,7 @@ from tests.contract.world import (
     BOB,
     CONTRACT,
     ERIN,
+    NOW,
     domains,
     info,
     init_arguments,
@@ -45,6 +46,7 @@ def chain(store: DictStore, **changed: Any) -> Chain:
     values = {
         "store": store,
         "height": 10,
+        "now": NOW,
         "contract_id": CONTRACT,
         "signer_id": who,
         "predecessor_id": who,
@@ -64,8 +66,8 @@ def store() -> DictStore:
     return storage
 
 
-def look(store: DictStore, method: str, *, height: int = 10, **args: Any) -> Any:
-    return json.loads(view(store, height, method, args))
+def look(store: DictStore, method: str, *, height: int = 10, now: int = NOW, **args: Any) -> Any:
+    return json.loads(view(store, height, now, method, args))
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -231,6 +233,7 @@ def test_config_shows_defaults_where_init_gave_none() -> None:
         "ephemeral_key_max_blocks": 200,
         "key_event_timeout_blocks": 30,
         "code_hash_grace_blocks": 50000,
+        "evidence_validity_seconds": 604_800,
         "max_url_bytes": 256,
         "max_prospective_accounts": 100,
     }
@@ -286,4 +289,5 @@ def test_a_node_in_force_of_a_participant_is_shown_with_its_keys(store: DictStor
         "url": url(ALICE),
         "tls_public_key": key(node_tls(ALICE)),
         "signer_account_pk": key(node_signer(ALICE)),
+        "evidence": None,
     }

@@ -10,6 +10,7 @@ from contract.codec import ContractError
 from contract.logic import view
 from tests.contract.model import START, TICK, Action, ModelStore, Node, Slice
 from tests.contract.steps import Call, Look, Sequence
+from tests.contract.world import NOW
 
 # Long enough that a walk of one call a block gets somewhere before its recovery or attempt is over.
 PATIENT = {"recovery_timeout_blocks": 9, "recovery_cooldown_blocks": 2, "key_event_timeout_blocks": 9}
@@ -64,4 +65,4 @@ def _step(node: Node, action: Action) -> tuple[Call, Node]:
 
 
 def _look(node: Node) -> Look:
-    return Look(method="state", height=node.height, value=json.loads(view(node.store, node.height, "state", {})))
+    return Look(method="state", height=node.height, value=json.loads(view(node.store, node.height, NOW, "state", {})))

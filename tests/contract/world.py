@@ -23,8 +23,10 @@ CONFIG = {
     "request_timeout_blocks": 20,
     "ephemeral_key_max_blocks": 50,
     "code_hash_grace_blocks": 40,
+    "evidence_validity_seconds": 5000,
     "max_prospective_accounts": 2,
 }
+NOW = 4_000_000_000  # the time of every block, in seconds: later than any clock, so that a chain keeps it
 EPOCH = 5
 CAITSITH_DOMAIN = 0
 FROST_DOMAIN = 3
@@ -143,6 +145,16 @@ def measurements(name: str) -> dict[str, str]:
     """What a TEE with the code of this name measures."""
     registers = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "key_provider_event_digest")
     return {register: hashlib.sha384(f"{name} {register}".encode()).hexdigest() for register in registers}
+
+
+def evidence(name: str, age: int = 0) -> dict[str, str | int]:
+    """The stamp of the evidence of this name, made `age` seconds before NOW."""
+    return {"digest": hashlib.sha256(name.encode()).hexdigest(), "attested_at": NOW - age}
+
+
+def shown_evidence(name: str, age: int = 0) -> dict[str, str | int]:
+    """The same as a view shows it."""
+    return evidence(name, age) | {"valid_until": NOW - age + CONFIG["evidence_validity_seconds"]}
 
 
 def x25519_key(name: str) -> str:

@@ -8,7 +8,6 @@ a later height that stands before a call, are checked on histories that end with
 import base64
 import hashlib
 import json
-import time
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +18,7 @@ from sharekeeper_devnet.chain import NEAR, DevChain, Genesis, GenesisAccount
 from sharekeeper_devnet.chain.transaction import AccessKey, FullAccess
 from sharekeeper_devnet.runtime import PublicKey
 from tests.contract.sequences import SEQUENCES, Call, Look, Sequence
-from tests.contract.world import CONTRACT, key, raw_key
+from tests.contract.world import CONTRACT, NOW, key, raw_key
 from tests.devchain.conftest import ALICE, TERA, Client
 
 WASM = Path(__file__).parents[2] / "agent" / "contract" / "mpc_contract.wasm"
@@ -54,7 +53,7 @@ def genesis_of(steps: tuple[Step, ...]) -> Genesis:
         )
         for account_id, names in signers.items()
     )
-    return Genesis(chain_id="dev", genesis_time_ns=time.time_ns(), accounts=accounts)
+    return Genesis(chain_id="dev", genesis_time_ns=NOW * 10**9, accounts=accounts)
 
 
 class Play:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharekeeper.domain.attestation import Event, Evidence
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest, Sha256Hex
 from sharekeeper.domain.keyshare import Purpose
-from sharekeeper.errors import PolicyRefused, ProtocolViolation, SharekeeperError
+from sharekeeper.errors import PeerNotAttested, PolicyRefused, ProtocolViolation, SharekeeperError
 from sharekeeper.protocol.codec import canonical_json
 from sharekeeper.protocol.messages import (
     Exchange,
@@ -19,11 +20,12 @@ from sharekeeper.protocol.messages import (
     KeyShares,
     Receipt,
     Refusal,
+    ShownEvidence,
     decode_hello,
     decode_message,
     encode_message,
 )
-from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_DOMAINS, MAX_SHARES_FRAME_BYTES
+from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_DOMAINS, MAX_EVIDENCE_BYTES, MAX_SHARES_FRAME_BYTES
 
 from .exchange_values import ALICE, BACKUP_SERVICE, KEYSET, NETWORK, NODE, SHARES, keyset, shares_of
 
@@ -39,7 +41,10 @@ BACKUP = Exchange(
 HELLO = Hello(role=Role.BACKUP_SERVICE, exchange=BACKUP)
 RECEIPT = Receipt(role=Role.BACKUP_SERVICE, exchange=BACKUP, payload_digest=Sha256Hex.of(b"payload"))
 REFUSAL = Refusal(code="policy_refused", message="no approval")
-MESSAGES = [HELLO, KeyShares(shares=SHARES), RECEIPT, REFUSAL]
+EVENT = Event(imr=3, event_type=0x08000001, digest="ab" * 48, name="compose-hash", payload="00ff")
+EVIDENCE = ShownEvidence(evidence=Evidence(quote=b"quote", events=(EVENT,), app_compose="{}", collateral=None))
+NONCE = bytes(range(32))
+MESSAGES = [HELLO, replace(HELLO, nonce=NONCE), KeyShares(shares=SHARES), RECEIPT, REFUSAL, EVIDENCE]
 
 keys = st.binary(min_size=32, max_size=32).map(TlsKey)
 digests = st.binary(max_size=8).map(Sha256Hex.of)
@@ -57,7 +62,22 @@ exchanges = st.builds(
     backup_service_tls_key=keys.filter(lambda key: key != NODE.tls_key),
 )
 messages = st.one_of(
-    st.builds(Hello, role=st.sampled_from(Role), exchange=exchanges),
+    st.builds(
+        Hello,
+        role=st.sampled_from(Role),
+        exchange=exchanges,
+        nonce=st.none() | st.binary(min_size=32, max_size=32),
+    ),
+    st.builds(
+        ShownEvidence,
+        evidence=st.builds(
+            Evidence,
+            quote=st.binary(max_size=40),
+            events=st.lists(st.just(EVENT), max_size=3).map(tuple),
+            app_compose=st.text(max_size=20),
+            collateral=st.none() | st.text(max_size=20),
+        ),
+    ),
     st.builds(Receipt, role=st.sampled_from(Role), exchange=exchanges, payload_digest=digests),
     st.builds(Refusal.of, st.builds(PolicyRefused, st.text(max_size=400))),
     st.integers(1, 4).map(lambda count: KeyShares(shares=shares_of(keyset(domains=count)))),
@@ -77,7 +97,7 @@ def test_every_message_is_decoded_to_itself(message):
 
 
 @settings(max_examples=300)
-@given(frame=st.binary(max_size=80) | st.binary(max_size=200).map(lambda data: bytes([len(data) % 6]) + data))
+@given(frame=st.binary(max_size=80) | st.binary(max_size=200).map(lambda data: bytes([len(data) % 7]) + data))
 def test_any_bytes_are_a_message_or_a_protocol_violation(frame):
     with pytest.raises(ProtocolViolation):
         decode_message(frame)
@@ -120,7 +140,9 @@ def test_changed_truncated_or_extended_bytes_never_pass_for_the_message(message,
     [
         (b"", "unknown type byte"),
         (b"\0{}", "unknown type byte"),
-        (b"\5{}", "unknown type byte"),
+        (b"\6{}", "unknown type byte"),
+        (b"\5{}", "malformed evidence message: field 'quote' is missing"),
+        (b"\5" + b" " * (MAX_EVIDENCE_BYTES + 1), "at most 131073 are allowed"),
         (b"\1", "malformed hello: not valid JSON"),
         (b"\1[]", "malformed hello: expected an object"),
         (b"\1" + b" " * MAX_CONTROL_FRAME_BYTES, "at most 4096"),
@@ -142,6 +164,14 @@ def test_changed_truncated_or_extended_bytes_never_pass_for_the_message(message,
         (altered(HELLO, keyset_digest="ab"), "not a SHA-256 digest"),
         (altered(HELLO, sender_tls_key=str(NODE.tls_key)), "roles never share one"),
         (altered(HELLO, sender_tls_key=f"{BACKUP_SERVICE.tls_key} "), "hello"),
+        (altered(HELLO, nonce=...), "field 'nonce' is missing"),
+        (altered(HELLO, nonce="00" * 31), "'nonce' is not 32 bytes in lower-case hex"),
+        (altered(HELLO, nonce="AB" * 32), "'nonce' is not 32 bytes in lower-case hex"),
+        (altered(HELLO, nonce=0), "field 'nonce' is not a string"),
+        (altered(EVIDENCE, quote="0"), "malformed evidence message"),
+        (altered(EVIDENCE, quote="AB"), "evidence is not written in its one form"),
+        (altered(EVIDENCE, event_log={}), "'event_log' is not an array"),
+        (altered(EVIDENCE, extra=1), "evidence is not written in its one form"),
         (altered(HELLO, extra=1), "unknown fields or not in its one encoding"),
         (encode_message(HELLO).replace(b'":"', b'": "', 1), "not in its one encoding"),
         (altered(RECEIPT, status="received"), "field 'status' is not 'durable'"),
@@ -184,7 +214,7 @@ def test_largest_hello_and_refusal_fit_the_limit():
     exchange = replace(
         BACKUP, account_id=AccountId("a" * 64), network=network, purpose=Purpose.RECOVERY, recovery_id=2**64 - 1
     )
-    assert len(encode_message(Hello(role=Role.NODE, exchange=exchange))) < MAX_CONTROL_FRAME_BYTES
+    assert len(encode_message(Hello(role=Role.NODE, exchange=exchange, nonce=NONCE))) < MAX_CONTROL_FRAME_BYTES
     widest = Refusal(code="x" * 40, message="\U0001f512" * 300)
     assert decode_message(encode_message(widest)) == widest
 
@@ -199,4 +229,20 @@ def test_first_frame_must_be_a_hello():
 def test_refusal_of_any_fault_can_be_sent(text):
     refusal = Refusal.of(SharekeeperError(text))
     assert refusal.code == "error"
+    assert decode_message(encode_message(refusal)) == refusal
+
+
+@pytest.mark.parametrize(
+    ("check", "code"),
+    [
+        (None, "peer_not_attested"),
+        ("TCB status", "not_attested_tcb_status"),
+        ("RTMR3 replay", "not_attested_rtmr3_replay"),
+        ("a check whose name is far too long for a code", "not_attested_a_check_whose_name_is_far_t"),
+        ("é", "not_attested"),
+    ],
+)
+def test_refusal_of_evidence_names_the_check_that_failed_in_its_code(check, code):
+    refusal = Refusal.of(PeerNotAttested("check 1: it says no", check=check))
+    assert refusal.code == code
     assert decode_message(encode_message(refusal)) == refusal

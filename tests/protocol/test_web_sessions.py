@@ -5,14 +5,13 @@ import pytest
 from sharekeeper.errors import ProtocolViolation, SharesRefused
 from sharekeeper.protocol.messages import Exchange, Hello, KeyShares, Receipt, encode_message
 from sharekeeper.protocol.session import (
-    ENDED,
     BackupServer,
-    State,
     WebBackupClient,
     WebBackupServer,
     WebRecoveryClient,
     WebRecoveryServer,
 )
+from sharekeeper.protocol.session_tables import ENDED, State
 
 from .exchange_values import RECOVERY_ID, SHARES, facts, keyset, shares_of
 

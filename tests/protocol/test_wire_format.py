@@ -51,7 +51,7 @@ def exchange(role: str, **changes) -> dict:
 
 def vector() -> dict[str, tuple[str, bytes]]:
     """Name, caption and bytes of each line, made by hand."""
-    versions = {"wire_version": 1, "spec_revision": "2025-08"}
+    versions = {"wire_version": 1, "spec_revision": "2025-08", "nonce": None}
     share = {
         "key_id": {"epoch_id": 5, "domain_id": 0, "attempt_id": 0},
         "data": {"Ed25519": {"private_share": "02" + "00" * 31, "public_key": "02" * 32}},

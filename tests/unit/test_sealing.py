@@ -1,10 +1,15 @@
 """age files: who opens them, and that nothing but the whole file opens."""
 
+import subprocess
+
+import pyrage
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharekeeper.crypto.sealing import Unopenable, recipient_of, seal, unseal
+from sharekeeper.crypto.bech32 import bech32
+from sharekeeper.crypto.sealing import Unopenable, identity_of, recipient_of, seal, unseal
 from sharekeeper.errors import ConfigInvalid, KeysMissing
 from sharekeeper.secret import Secret
 from tests.unit.vault_values import OPERATOR_IDENTITY, RECIPIENTS, SECOND_OPERATOR_IDENTITY, SERVICE_IDENTITY
@@ -92,3 +97,35 @@ def test_a_malformed_recipient_is_refused(text):
 def test_all_malformed_recipients_are_named_at_once():
     with pytest.raises(ConfigInvalid, match=r"'wrong1'.*'wrong2'"):
         seal(PLAIN, ("wrong1", *RECIPIENTS, "wrong2"))
+
+
+# --- identities made from 32 bytes ----------------------------------------------------------------
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_an_identity_made_from_bytes_is_the_x25519_key_of_these_bytes(raw):
+    identity = identity_of(Secret(raw))
+    assert identity.reveal().startswith(b"AGE-SECRET-KEY-1")
+    assert str(pyrage.x25519.Identity.from_str(identity.reveal().decode())) == identity.reveal().decode()
+    public = X25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
+    assert recipient_of(identity) == bech32("age", public)
+
+
+def test_the_same_bytes_make_the_same_identity_and_others_another():
+    assert identity_of(Secret(b"\x01" * 32)) == identity_of(Secret(b"\x01" * 32))
+    assert identity_of(Secret(b"\x01" * 32)) != identity_of(Secret(b"\x02" * 32))
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_bytes_of_another_length_make_no_identity(length):
+    with pytest.raises(ValueError, match="32 bytes"):
+        identity_of(Secret(b"\x01" * length))
+
+
+@pytest.mark.needs("age")
+def test_stock_age_opens_with_an_identity_made_from_bytes(tmp_path):
+    identity = identity_of(Secret(bytes(range(32))))
+    (tmp_path / "sealed").write_bytes(seal(PLAIN, (recipient_of(identity),)))
+    (tmp_path / "key").write_bytes(identity.reveal() + b"\n")
+    command = ["age", "-d", "-i", tmp_path / "key", tmp_path / "sealed"]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=20).stdout == PLAIN.reveal()

@@ -9,6 +9,7 @@ import pyrage
 
 from sharekeeper.adapters.durable_file import DISK, Disk
 from sharekeeper.adapters.vault import AgeVault
+from sharekeeper.adapters.vault_writer import SealedTo
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.keyset import Curve, DomainKey, DomainPublicKey, Keyset
@@ -81,6 +82,7 @@ def vault_at(
     identity: str = SERVICE_IDENTITY,
     signing_key: KeyPair = SIGNING_KEY,
     account_id: str = ALICE,
+    sealed_to: SealedTo = SealedTo.SERVICE_AND_OPERATOR,
 ) -> AgeVault:
     """The vault in `root/vault` with its records in `root/state`."""
     return AgeVault(
@@ -93,6 +95,7 @@ def vault_at(
         signing_key=signing_key,
         clock=SteppingClock(),
         disk=disk,
+        sealed_to=sealed_to,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sharekeeper.adapters.near_rpc import NearRpc
-from sharekeeper.config import NearConfig
+from sharekeeper.config_values import NearConfig
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import ChainFault, ChainUnavailable, PolicyRefused

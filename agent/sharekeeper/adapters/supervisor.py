@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Final, Self
 
-from sharekeeper.config import SupervisorConfig
+from sharekeeper.config_values import SupervisorConfig
 from sharekeeper.errors import SupervisorFailed
 from sharekeeper.ports import NodeSupervisor
 from sharekeeper.protocol.codec import DecodeError, boolean, parse_json

@@ -201,7 +201,7 @@ class AgeVault(VaultWriter, Vault):
         Repeating it finishes what was interrupted. Later stores of this object use `recipients` too.
 
         Raises:
-            ConfigInvalid: fewer than two recipients, or this service's own is not among them.
+            ConfigInvalid: not the recipients that the vault's `sealed_to` demands.
             VaultCorrupt, StoreFailed, AlreadyRunning: backups not reached yet are as before.
         """
         wanted = self._checked(recipients)

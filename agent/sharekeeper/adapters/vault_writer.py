@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,15 @@ from sharekeeper.protocol.codec import canonical_json
 from sharekeeper.secret import Secret
 
 MIN_RECIPIENTS: Final = 2
+
+
+class SealedTo(Enum):
+    """Who opens the backups of a vault besides its service; one launch never takes the other's rule."""
+
+    SERVICE_AND_OPERATOR = "soft launch: the service, and at least one identity that is kept elsewhere"
+    TEE_ALONE = "hard launch, vault kind sealed: the identity that this TEE derives, and nobody outside a TEE"
+
+
 _ENTRY: Final = "vault entry"
 
 
@@ -75,6 +85,7 @@ class VaultWriter(VaultReader):
         signing_key: KeyPair,
         clock: Clock,
         disk: Disk = DISK,
+        sealed_to: SealedTo = SealedTo.SERVICE_AND_OPERATOR,
     ) -> None:
         """A vault that may not exist yet; nothing is read or written.
 
@@ -83,11 +94,12 @@ class VaultWriter(VaultReader):
             state_dir: outside the vault; its directory `vault` holds the head record and the verification records.
             network: chain and contract of the backups.
             account_id: whose shares they are.
-            recipients: age recipients, at least two, the service's own among them.
+            recipients: age recipients, the service's own among them; how many, `sealed_to` says.
             identity: the service's age identity.
             signing_key: signs manifests and the head record.
             clock: dates records.
             disk: the disk to write with.
+            sealed_to: whether somebody besides the service must be able to open the backups, or must not.
 
         Raises:
             ConfigInvalid: recipients, or the head record would lie in the vault.
@@ -101,6 +113,7 @@ class VaultWriter(VaultReader):
             signing_public_key=signing_key.public_raw,
         )
         self._own_recipient = recipient_of(identity)
+        self._sealed_to = sealed_to
         self._recipients = self._checked(recipients)
         self._signing_key = signing_key
         self._clock = clock
@@ -274,6 +287,13 @@ class VaultWriter(VaultReader):
     def _checked(self, recipients: tuple[str, ...]) -> tuple[str, ...]:
         distinct = tuple(dict.fromkeys(recipients))
         check_recipients(distinct)
+        if self._sealed_to is SealedTo.TEE_ALONE:
+            if distinct != (self._own_recipient,):
+                raise ConfigInvalid(
+                    f"a sealed vault has one age recipient, that of this TEE ({self._own_recipient}): in hard launch nobody "
+                    f"outside a TEE opens a backup; {len(distinct)} given: remove the others"
+                )
+            return distinct
         if len(distinct) < MIN_RECIPIENTS or self._own_recipient not in distinct:
             raise ConfigInvalid(
                 f"a vault needs at least {MIN_RECIPIENTS} age recipients, this service's own ({self._own_recipient}) and the "

@@ -10,7 +10,8 @@ import click
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.cli.common import ACCOUNT_ID, config_option, json_option, show, table
 from sharekeeper.cli.near import connected, near_options
-from sharekeeper.config import NearConfig, load_backup_service
+from sharekeeper.config import load_backup_service
+from sharekeeper.config_values import NearConfig
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.protocol_state import (
     AccountRecord,

@@ -10,7 +10,7 @@ from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.transactions import NearCaller
 from sharekeeper.cli.common import FILE, SHA256, json_option, show, table
 from sharekeeper.cli.near import connected, near_options
-from sharekeeper.config import NearConfig
+from sharekeeper.config_values import NearConfig
 from sharekeeper.deployment import Deployed, check_wasm, deploy, deployed
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.errors import ConfigInvalid

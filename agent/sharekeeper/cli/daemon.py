@@ -3,7 +3,7 @@
 import http.client
 from typing import Any
 
-from sharekeeper.config import NetAddress
+from sharekeeper.config_values import NetAddress
 from sharekeeper.errors import DaemonNotRunning
 from sharekeeper.protocol.codec import DecodeError, parse_json
 

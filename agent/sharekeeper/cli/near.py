@@ -12,7 +12,8 @@ import click
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.cli.common import ACCOUNT_ID, FILE
-from sharekeeper.config import NearConfig, load_backup_service, load_node_agent
+from sharekeeper.config import load_backup_service, load_node_agent
+from sharekeeper.config_values import NearConfig
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.ports import Clock

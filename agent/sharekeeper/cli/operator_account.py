@@ -14,7 +14,7 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import NearCaller
 from sharekeeper.cli.common import ACCOUNT_ID, FILE
 from sharekeeper.cli.near import connected, near_options
-from sharekeeper.config import NearConfig
+from sharekeeper.config_values import NearConfig
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.keys import read_operator_key

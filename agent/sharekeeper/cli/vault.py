@@ -17,7 +17,8 @@ from sharekeeper.adapters.vault import AgeVault
 from sharekeeper.adapters.vault_reader import Finding, VaultReport
 from sharekeeper.cli.common import BACKUP_ID, FILE, config_option, json_option, show, table
 from sharekeeper.cli.near import connected
-from sharekeeper.config import BackupServiceConfig, NearConfig, load_backup_service
+from sharekeeper.config import BackupServiceConfig, load_backup_service
+from sharekeeper.config_values import NearConfig
 from sharekeeper.crypto.sealing import recipient_of
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import NetworkId

@@ -14,7 +14,8 @@ from sharekeeper.adapters.vault_manifest import VaultOwner
 from sharekeeper.adapters.vault_reader import VaultReader
 from sharekeeper.cli.common import ACCOUNT_ID, DURATION, TLS_KEY, json_option, progress, show
 from sharekeeper.cli.near import is_node_agent, near_options, near_rpc
-from sharekeeper.config import BackupServiceConfig, NearConfig, load_backup_service, load_node_agent
+from sharekeeper.config import BackupServiceConfig, load_backup_service, load_node_agent
+from sharekeeper.config_values import NearConfig
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import BackupId
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState, Recovery, Running, running_part

@@ -7,15 +7,29 @@ from typing import Any, Final
 
 import pyrage
 
+from sharekeeper.crypto.bech32 import bech32
 from sharekeeper.errors import ConfigInvalid, KeysMissing
 from sharekeeper.secret import Secret
 
+IDENTITY_BYTES: Final = 32
+_IDENTITY_PREFIX: Final = "age-secret-key-"
 _AGE: Final[Any] = pyrage
 """The compiled module carries no types."""
 
 
 class Unopenable(ValueError):
     """The ciphertext does not open: damaged, cut short, or sealed to other recipients."""
+
+
+def identity_of(key: Secret) -> Secret:
+    """The age X25519 identity whose secret scalar is these 32 bytes: the line AGE-SECRET-KEY-1..., always the same.
+
+    Raises:
+        ValueError: another length.
+    """
+    if len(key) != IDENTITY_BYTES:
+        raise ValueError(f"an age identity is made from {IDENTITY_BYTES} bytes, not {len(key)}")
+    return Secret(bech32(_IDENTITY_PREFIX, key.reveal()).upper().encode("ascii"))
 
 
 def recipient_of(identity: Secret) -> str:

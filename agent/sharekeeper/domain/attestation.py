@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Self
 
 from sharekeeper.domain.identity import Role
@@ -23,6 +24,13 @@ class CodeHash(str):
         if not _CODE_HASH.fullmatch(text):
             raise ValueError(f"an image digest is 64 lower-case hex digits without 'sha256:', not {text[:80]!r}")
         return super().__new__(cls, text)
+
+
+class VaultKind(StrEnum):
+    """Where a backup service in a TEE keeps shares: in memory alone, or on its disk, sealed to the TEE."""
+
+    MEMORY = "memory"
+    SEALED = "sealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

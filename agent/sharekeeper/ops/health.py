@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from sharekeeper.config import NetAddress
+from sharekeeper.config_values import NetAddress
 from sharekeeper.errors import AddressInUse
 from sharekeeper.ops.report import Report, metrics_text
 

@@ -1,4 +1,4 @@
-"""The four messages of wire version 1 and their one encoding (docs/wire-format.md).
+"""The five messages of wire version 1 and their one encoding (docs/wire-format.md).
 
 A message is one type byte and canonical JSON. `decode_message` is total: a message or `ProtocolViolation`,
 whatever the bytes; it accepts exactly the bytes that `encode_message` writes. What a message may say at
@@ -10,23 +10,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from sharekeeper.attestation.evidence import decode_evidence, encode_evidence
+from sharekeeper.domain.attestation import Evidence
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import KeysetDigest, Sha256Hex
 from sharekeeper.domain.keyshare import KeyShare, Purpose
-from sharekeeper.errors import ProtocolViolation, SharekeeperError
+from sharekeeper.errors import PeerNotAttested, ProtocolViolation, SharekeeperError
 from sharekeeper.protocol.codec import (
     canonical_json,
     decode_shares,
     encode_shares,
     field,
+    hexadecimal,
     integer,
     parse_json,
     text,
 )
-from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_SHARES_FRAME_BYTES, SPEC_REVISION, WIRE_VERSION
+from sharekeeper.spec import (
+    ATTESTATION_NONCE_BYTES,
+    MAX_CONTROL_FRAME_BYTES,
+    MAX_EVIDENCE_BYTES,
+    MAX_SHARES_FRAME_BYTES,
+    SPEC_REVISION,
+    WIRE_VERSION,
+)
 
 MAX_REFUSAL_CHARACTERS: Final = 300
-_CODE: Final = re.compile(r"[a-z_]{1,40}")
+MAX_EVIDENCE_FRAME_BYTES: Final = 1 + MAX_EVIDENCE_BYTES
+"""Largest evidence message."""
+MAX_CODE_CHARACTERS: Final = 40
+_CODE: Final = re.compile(r"[a-z0-9_]{1,40}")
 _DURABLE: Final = "durable"
 
 
@@ -54,10 +67,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Who sends (account and role) and for which exchange."""
+    """Who sends (account and role) and for which exchange.
+
+    `nonce`: what the peer's evidence must be made for, 32 random bytes; None in soft launch.
+    """
 
     role: Role
     exchange: Exchange
+    nonce: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +94,25 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownEvidence:
+    """The sender's evidence, made for this exchange. Nothing of it is verified here."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The sender ends the exchange. `code` is that of an error class; `message` is one printable line."""
+    """The sender ends the exchange. `message` is one printable line.
+
+    `code` is that of an error class; of evidence that was refused it is `not_attested_` and the check that failed.
+    """
 
     code: str
     message: str
 
     def __post_init__(self) -> None:
         if not _CODE.fullmatch(self.code):
-            raise ValueError("a refusal's code is 1 to 40 characters of a-z and _")
+            raise ValueError(f"a refusal's code is 1 to {MAX_CODE_CHARACTERS} characters of a-z, 0-9 and _")
         if len(self.message) > MAX_REFUSAL_CHARACTERS or not self.message.isprintable():
             raise ValueError(f"a refusal's message is at most {MAX_REFUSAL_CHARACTERS} printable characters")
 
@@ -93,15 +120,21 @@ class Refusal:
     def of(cls, fault: SharekeeperError) -> Self:
         """The refusal that tells the peer of `fault`, whose text must hold nothing the peer may not know."""
         line = "".join(character if character.isprintable() else " " for character in str(fault))
-        return cls(code=fault.code, message=line[:MAX_REFUSAL_CHARACTERS])
+        check = fault.check if isinstance(fault, PeerNotAttested) else None
+        return cls(code=_check_code(check) if check else fault.code, message=line[:MAX_REFUSAL_CHARACTERS])
 
 
-Message = Hello | KeyShares | Receipt | Refusal
+def _check_code(check: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", f"not attested {check}".lower())[:MAX_CODE_CHARACTERS].strip("_")
+
+
+Message = Hello | KeyShares | Receipt | Refusal | ShownEvidence
 
 _HELLO: Final = 1
 _KEY_SHARES: Final = 2
 _RECEIPT: Final = 3
 _REFUSAL: Final = 4
+_EVIDENCE: Final = 5
 
 
 # --- encoding -----------------------------------------------------------------------------------
@@ -109,6 +142,8 @@ _REFUSAL: Final = 4
 
 def encode_message(message: Message) -> bytes:
     """The message's bytes: a frame's payload. A `KeyShares` message holds secrets: send it, keep it nowhere."""
+    if isinstance(message, ShownEvidence):
+        return bytes([_EVIDENCE]) + encode_evidence(message.evidence)
     kind, value = _encode(message)
     return bytes([kind]) + canonical_json(value)
 
@@ -118,11 +153,12 @@ def payload_digest(frame: bytes) -> Sha256Hex:
     return Sha256Hex.of(frame)
 
 
-def _encode(message: Message) -> tuple[int, dict[str, Any]]:
+def _encode(message: Hello | KeyShares | Receipt | Refusal) -> tuple[int, dict[str, Any]]:
     match message:
         case Hello():
-            versions = {"wire_version": WIRE_VERSION, "spec_revision": SPEC_REVISION}
-            return _HELLO, versions | _encode_exchange(message.role, message.exchange)
+            nonce = None if message.nonce is None else message.nonce.hex()
+            head = {"wire_version": WIRE_VERSION, "spec_revision": SPEC_REVISION, "nonce": nonce}
+            return _HELLO, head | _encode_exchange(message.role, message.exchange)
         case KeyShares():
             return _KEY_SHARES, {"shares": encode_shares(message.shares)}
         case Receipt():
@@ -168,7 +204,7 @@ def decode_message(frame: bytes) -> Message:
     if len(frame) > limit:
         raise ProtocolViolation(f"the peer sent a {name} of {len(frame)} bytes; at most {limit} are allowed")
     try:
-        message = decode(parse_json(frame[1:]))
+        message = decode(frame[1:])
     except ValueError as error:
         raise ProtocolViolation(f"the peer sent a malformed {name}: {error}") from None
     if encode_message(message) != frame:
@@ -188,30 +224,38 @@ def decode_hello(frame: bytes) -> Hello:
     return message
 
 
-def _decode_hello(value: object) -> Hello:
+def _decode_hello(data: bytes) -> Hello:
+    value = parse_json(data)
     version = integer(value, "wire_version")
     if version != WIRE_VERSION:
         raise ValueError(f"it speaks wire version {version}, this side {WIRE_VERSION}; upgrade the older side")
     revision = text(value, "spec_revision")
     if revision != SPEC_REVISION:
         raise ValueError(f"it follows spec revision {revision[:40]!r}, this side {SPEC_REVISION!r}")
+    nonce = None if field(value, "nonce") is None else hexadecimal(value, "nonce", ATTESTATION_NONCE_BYTES)
     role, exchange = _decode_exchange(value)
-    return Hello(role=role, exchange=exchange)
+    return Hello(role=role, exchange=exchange, nonce=nonce)
 
 
-def _decode_key_shares(value: object) -> KeyShares:
-    return KeyShares(shares=decode_shares(field(value, "shares")))
+def _decode_key_shares(data: bytes) -> KeyShares:
+    return KeyShares(shares=decode_shares(field(parse_json(data), "shares")))
 
 
-def _decode_receipt(value: object) -> Receipt:
+def _decode_receipt(data: bytes) -> Receipt:
+    value = parse_json(data)
     if text(value, "status") != _DURABLE:
         raise ValueError(f"field 'status' is not {_DURABLE!r}")
     role, exchange = _decode_exchange(value)
     return Receipt(role=role, exchange=exchange, payload_digest=Sha256Hex(text(value, "payload_digest")))
 
 
-def _decode_refusal(value: object) -> Refusal:
+def _decode_refusal(data: bytes) -> Refusal:
+    value = parse_json(data)
     return Refusal(code=text(value, "code"), message=text(value, "message"))
+
+
+def _decode_evidence(data: bytes) -> ShownEvidence:
+    return ShownEvidence(evidence=decode_evidence(data))
 
 
 def _decode_exchange(value: object) -> tuple[Role, Exchange]:
@@ -234,11 +278,12 @@ def _decode_exchange(value: object) -> tuple[Role, Exchange]:
     )
 
 
-_Decoder = Callable[[object], Message]
+_Decoder = Callable[[bytes], Message]
 
 _DECODERS: Final[dict[int, tuple[str, int, _Decoder]]] = {
     _HELLO: ("hello", MAX_CONTROL_FRAME_BYTES, _decode_hello),
     _KEY_SHARES: ("key-shares message", MAX_SHARES_FRAME_BYTES, _decode_key_shares),
     _RECEIPT: ("receipt", MAX_CONTROL_FRAME_BYTES, _decode_receipt),
     _REFUSAL: ("refusal", MAX_CONTROL_FRAME_BYTES, _decode_refusal),
+    _EVIDENCE: ("evidence message", MAX_EVIDENCE_FRAME_BYTES, _decode_evidence),
 }

@@ -1,11 +1,11 @@
-"""One exchange of key shares, as a state machine without I/O. Both purposes, both sides.
+"""One exchange of key shares, as a state machine without I/O. Both purposes, both sides, both launches.
 
 Rules:
 
 1. The backup service opens: it sends its hello first, the node answers with its own. In a hello each side
    says the whole exchange as it sees it on the contract. They must be equal; only the role differs.
 2. Backup: the node gives, the backup service takes. Recovery: the backup service gives, the node takes.
-3. The giver sends its shares once, after both hellos. The taker checks them against its own keyset.
+3. The giver sends its shares once, when both sides are ready. The taker checks them against its own keyset.
 4. The taker sends its receipt once, after the shares are durable. The giver believes a transfer only then
    (design decision 3), and only when the receipt names this exchange and the very bytes it sent.
 5. Either side may end the exchange with a refusal while it lasts. A refusal is not answered.
@@ -13,18 +13,29 @@ Rules:
    fault for ever, and `refusal` holds the frame that tells the peer, if there is something to tell.
 
 7. Version 2 has no hellos: the two signed records on the contract and the transcript under which each body is
-   sealed say what hellos say. Its sessions begin greeted, and a backup ends with the shares.
+   sealed say what hellos say. Its sessions begin after them, and a backup ends with the shares.
+
+8. Soft launch: both sides are ready after the hellos. Hard launch (design decision 9): each hello brings a fresh
+   nonce (in version 2 the ephemeral keys are the nonces); then the opener shows its evidence, and after that the
+   answerer its own. Either is made over `report_data` of its side, so it is of no use in any other exchange. A
+   side is ready only when somebody has verified the peer's evidence and put the verdict into `accept_evidence`,
+   and has shown its own: no table leads to the shares around it. Launches do not mix.
+9. A verdict does not last for ever: `check_unexpired` is asked again at the last moment before shares are given
+   or kept.
 
 A session is one exchange on one channel; that a repeated transfer changes nothing is up to vault and store.
 """
 
-from enum import Enum, auto
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from sharekeeper.attestation.report_data import exchange_report_data
+from sharekeeper.domain.attestation import Evidence, Verdict
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, TlsKey
 from sharekeeper.domain.keyset import Keyset, Sha256Hex
 from sharekeeper.domain.keyshare import KeyShare, Purpose, SharesMismatch, check_shares
 from sharekeeper.errors import (
+    EvidenceExpired,
     PeerFault,
     PeerRefused,
     ProtocolViolation,
@@ -33,63 +44,43 @@ from sharekeeper.errors import (
     ViewsDiffer,
 )
 from sharekeeper.protocol.messages import (
+    MAX_EVIDENCE_FRAME_BYTES,
     Exchange,
     Hello,
     KeyShares,
     Message,
     Receipt,
     Refusal,
+    ShownEvidence,
     decode_message,
     encode_message,
     payload_digest,
 )
+from sharekeeper.protocol.session_tables import (
+    ANSWERER,
+    ATTESTED_ANSWERER,
+    ATTESTED_OPENER,
+    GIVER,
+    LAST_GIVEN,
+    LAST_TAKEN,
+    OPENER,
+    TAKER,
+    Direction,
+    Moves,
+    State,
+)
 from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES, MAX_SHARES_FRAME_BYTES
 
-Event = Hello | KeyShares | Receipt
-"""What `receive` returns: the peer's hello (equal views), its shares (checked), its receipt (delivered)."""
+Event = Hello | ShownEvidence | KeyShares | Receipt
+"""What `receive` returns: the peer's hello (equal views), evidence (unverified), shares (checked), receipt (delivered)."""
 
 
-class State(Enum):
-    """How far the exchange has come, seen from one side."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nonces:
+    """What each side's evidence must be made for, 32 bytes each. `peer` is None until its hello says it."""
 
-    START = auto()
-    HELLO_SENT = auto()
-    HELLO_RECEIVED = auto()
-    GREETED = auto()
-    SHARES_SENT = auto()
-    SHARES_RECEIVED = auto()
-    DONE = auto()
-    FAILED = auto()
-
-
-class Direction(Enum):
-    """Of a message, seen from one side."""
-
-    SEND = auto()
-    RECEIVE = auto()
-
-
-Moves = dict[tuple[State, Direction, type[Message]], State]
-
-OPENER: Final[Moves] = {
-    (State.START, Direction.SEND, Hello): State.HELLO_SENT,
-    (State.HELLO_SENT, Direction.RECEIVE, Hello): State.GREETED,
-}
-ANSWERER: Final[Moves] = {
-    (State.START, Direction.RECEIVE, Hello): State.HELLO_RECEIVED,
-    (State.HELLO_RECEIVED, Direction.SEND, Hello): State.GREETED,
-}
-GIVER: Final[Moves] = {
-    (State.GREETED, Direction.SEND, KeyShares): State.SHARES_SENT,
-    (State.SHARES_SENT, Direction.RECEIVE, Receipt): State.DONE,
-}
-TAKER: Final[Moves] = {
-    (State.GREETED, Direction.RECEIVE, KeyShares): State.SHARES_RECEIVED,
-    (State.SHARES_RECEIVED, Direction.SEND, Receipt): State.DONE,
-}
-LAST_GIVEN: Final[Moves] = {(State.GREETED, Direction.SEND, KeyShares): State.DONE}
-LAST_TAKEN: Final[Moves] = {(State.GREETED, Direction.RECEIVE, KeyShares): State.DONE}
-ENDED: Final = frozenset({State.DONE, State.FAILED})
+    own: bytes
+    peer: bytes | None = None
 
 
 class Session:
@@ -97,8 +88,11 @@ class Session:
 
     purpose: ClassVar[Purpose]
     role: ClassVar[Role]
-    moves: ClassVar[Moves]
-    start: ClassVar[State] = State.START
+    opens: ClassVar[bool]
+    """This side speaks first."""
+    transfer: ClassVar[Moves]
+    greets: ClassVar[bool] = True
+    """It begins with hellos."""
 
     def __init__(
         self,
@@ -109,8 +103,12 @@ class Session:
         node_tls_key: TlsKey,
         backup_service_tls_key: TlsKey,
         recovery_id: int | None = None,
+        nonces: Nonces | None = None,
     ) -> None:
         """All as this side sees it on the contract; of the TLS keys one is its own, the other the channel's peer.
+
+        `nonces`: hard launch. The own one is fresh from the operating system; the peer's comes with its hello, and
+        is given here only where there are no hellos. None: soft launch, nobody shows evidence.
 
         Raises:
             ValueError: a recovery without `recovery_id`, a backup with one, or equal TLS keys.
@@ -124,16 +122,58 @@ class Session:
             node_tls_key=node_tls_key,
             backup_service_tls_key=backup_service_tls_key,
         )
+        self.moves: Final = self._opening(attested=nonces is not None) | self.transfer
         self._keyset = keyset
-        self._state = self.start
+        self._nonces = nonces
+        self._state = self._start
+        self._own_verdict: Verdict | None = None
+        self._peer_verdict: Verdict | None = None
         self._fault: SharekeeperError | None = None
         self._refusal: bytes | None = None
         self._payload_digest = Sha256Hex.of(b"")
+
+    @classmethod
+    def _opening(cls, *, attested: bool) -> Moves:
+        """Everything before the shares."""
+        if cls.opens:
+            return ATTESTED_OPENER if attested else OPENER
+        return ATTESTED_ANSWERER if attested else ANSWERER
+
+    @property
+    def _start(self) -> State:
+        if self.greets:
+            return State.START
+        return State.GREETED if self.attested else State.READY
+
+    @property
+    def attested(self) -> bool:
+        """Shares travel only between machines that have shown evidence: hard launch."""
+        return self._nonces is not None
 
     @property
     def state(self) -> State:
         """How far the exchange has come."""
         return self._state
+
+    @property
+    def peer_role(self) -> Role:
+        """On which side of the exchange the peer stands, and whose code its evidence must be of."""
+        return Role.NODE if self.role is Role.BACKUP_SERVICE else Role.BACKUP_SERVICE
+
+    @property
+    def own_tls_key(self) -> TlsKey:
+        """The key this side proves."""
+        return self.exchange.node_tls_key if self.role is Role.NODE else self.exchange.backup_service_tls_key
+
+    @property
+    def peer_tls_key(self) -> TlsKey:
+        """The key the peer proves."""
+        return self.exchange.backup_service_tls_key if self.role is Role.NODE else self.exchange.node_tls_key
+
+    @property
+    def peer_verdict(self) -> Verdict | None:
+        """What the peer's evidence proved, once it was accepted."""
+        return self._peer_verdict
 
     @property
     def refusal(self) -> bytes | None:
@@ -143,14 +183,16 @@ class Session:
     @property
     def receive_limit(self) -> int:
         """The largest frame that may come next, in bytes."""
-        expects_shares = (self._state, Direction.RECEIVE, KeyShares) in self.moves
-        return MAX_SHARES_FRAME_BYTES if expects_shares else MAX_CONTROL_FRAME_BYTES
+        for kind, limit in ((KeyShares, MAX_SHARES_FRAME_BYTES), (ShownEvidence, MAX_EVIDENCE_FRAME_BYTES)):
+            if (self._state, Direction.RECEIVE, kind) in self.moves:
+                return limit
+        return MAX_CONTROL_FRAME_BYTES
 
     def receive(self, frame: bytes) -> Event:
-        """The peer's message in `frame`, decoded, in order and checked.
+        """The peer's message in `frame`, decoded, in order and checked; evidence is for the caller to verify.
 
         Raises:
-            ProtocolViolation: not a message, out of order, reflected, or of another party or exchange.
+            ProtocolViolation: not a message, out of order, reflected, or of another party, exchange or launch.
             ViewsDiffer: the peer acts on another keyset or recovery; one side is behind the chain.
             SharesRefused: the shares are not those of the keyset.
             PeerRefused: the peer ended the exchange; the text carries its code and message.
@@ -169,7 +211,44 @@ class Session:
 
     def send_hello(self) -> bytes:
         """The frame of this side's hello."""
-        return self._send(Hello(role=self.role, exchange=self.exchange))
+        nonce = None if self._nonces is None else self._nonces.own
+        return self._send(Hello(role=self.role, exchange=self.exchange, nonce=nonce))
+
+    def report_data(self, side: Role) -> bytes:
+        """The 64 bytes that the evidence of the machine on that side must be made over. Both nonces are known by now."""
+        nonces = self._nonces
+        if nonces is None or nonces.peer is None:
+            raise RuntimeError("there is no evidence in soft launch, nor before the hellos")
+        own, peer = (nonces.own, nonces.peer) if side is self.role else (nonces.peer, nonces.own)
+        return exchange_report_data(self.exchange, side, own_nonce=own, peer_nonce=peer)
+
+    def send_evidence(self, evidence: Evidence, verdict: Verdict) -> bytes:
+        """The frame of this side's evidence. `verdict`: what a verifier says of it."""
+        _check_succeeded(verdict)
+        frame = self._send(ShownEvidence(evidence=evidence))
+        self._own_verdict = verdict
+        return frame
+
+    def accept_evidence(self, verdict: Verdict) -> None:
+        """The evidence that was received last is the peer's, made over its `report_data`: `verdict` says so."""
+        self._raise_if_failed()
+        _check_succeeded(verdict)
+        self._state = self._after(Direction.ACCEPT, ShownEvidence)
+        self._peer_verdict = verdict
+
+    def check_unexpired(self, now_s: float) -> None:
+        """Returns when both sides' evidence is still valid at `now_s` (seconds since 1970); always in soft launch.
+
+        Raises:
+            EvidenceExpired: it is not; a new exchange, with new evidence, may follow.
+        """
+        if not self.attested:
+            return
+        for side, verdict in (("this side", self._own_verdict), ("the peer", self._peer_verdict)):
+            if verdict is None:
+                raise RuntimeError(f"{side} has not shown its evidence yet")
+            if now_s >= verdict.expires_at_s:
+                raise EvidenceExpired(f"the evidence of {side} expired while the exchange lasted; try again")
 
     def send_shares(self, shares: tuple[KeyShare, ...]) -> bytes:
         """The frame of the shares; it holds secrets. Raises `SharesMismatch` if they are not the keyset's."""
@@ -190,14 +269,20 @@ class Session:
         self._fail(fault)
         return encode_message(Refusal.of(fault))
 
-    def _send(self, message: Hello | KeyShares | Receipt) -> bytes:
+    def _send(self, message: Hello | ShownEvidence | KeyShares | Receipt) -> bytes:
         self._raise_if_failed()
-        after = self.moves.get((self._state, Direction.SEND, type(message)))
-        if after is None:
-            raise RuntimeError(f"a {type(self).__name__} does not send a {type(message).__name__} in {self._state}")
+        after = self._after(Direction.SEND, type(message))
         frame = encode_message(message)
         self._state = after
         return frame
+
+    def _after(self, direction: Direction, kind: type[Message]) -> State:
+        """Where a move of this side's own leads. Raises `RuntimeError` if the table lacks it."""
+        after = self.moves.get((self._state, direction, kind))
+        if after is None:
+            does = direction.name.lower()
+            raise RuntimeError(f"a {type(self).__name__} does not {does} a {kind.__name__} in {self._state}")
+        return after
 
     def _accept(self, frame: bytes) -> tuple[Event, State]:
         message = decode_message(frame)
@@ -208,14 +293,29 @@ class Session:
             raise ProtocolViolation(f"the peer sent a {type(message).__name__} out of order")
         match message:
             case Hello():
-                _check_role(self.role, message)
-                _check_exchange(self.exchange, message.exchange)
+                self._check_hello(message)
             case KeyShares():
                 self._check_shares(message)
                 self._payload_digest = payload_digest(frame)
-            case _:
+            case Receipt():
                 self._check_receipt(message)
+            case _:
+                pass
         return message, after
+
+    def _check_hello(self, hello: Hello) -> None:
+        _check_role(self.role, hello)
+        _check_exchange(self.exchange, hello.exchange)
+        if (hello.nonce is None) is self.attested:
+            ours, theirs = ("hard", "soft") if self.attested else ("soft", "hard")
+            raise ProtocolViolation(
+                f"one side is attested, the other is not: this machine runs the {ours} launch, its peer the {theirs}; "
+                "both must run the same"
+            )
+        if self._nonces is not None:
+            if hello.nonce == self._nonces.own:
+                raise ProtocolViolation("the peer's hello has this side's own nonce: a reflection")
+            self._nonces = Nonces(own=self._nonces.own, peer=hello.nonce)
 
     def _check_shares(self, message: KeyShares) -> None:
         try:
@@ -240,63 +340,70 @@ class Session:
 
 
 class BackupClient(Session):
-    """The backup service fetches a backup: sends hello, receives hello, receives shares, sends a receipt."""
+    """The backup service fetches a backup: it opens and takes."""
 
     purpose = Purpose.BACKUP
     role = Role.BACKUP_SERVICE
-    moves = OPENER | TAKER
+    opens = True
+    transfer = TAKER
 
 
 class BackupServer(Session):
-    """The node serves a backup: receives hello, sends hello, sends shares, receives a receipt."""
+    """The node serves a backup: it answers and gives."""
 
     purpose = Purpose.BACKUP
     role = Role.NODE
-    moves = ANSWERER | GIVER
+    opens = False
+    transfer = GIVER
 
 
 class WebBackupClient(BackupClient):
     """Version 2: the backup service receives the shares, and that is all."""
 
-    moves = LAST_TAKEN
-    start = State.GREETED
+    transfer = LAST_TAKEN
+    greets = False
 
 
 class WebBackupServer(BackupServer):
     """Version 2: the node sends the shares, and that is all."""
 
-    moves = LAST_GIVEN
-    start = State.GREETED
+    transfer = LAST_GIVEN
+    greets = False
 
 
 class RecoveryClient(Session):
-    """The backup service hands the shares back: sends hello, receives hello, sends shares, receives a receipt."""
+    """The backup service hands the shares back: it opens and gives."""
 
     purpose = Purpose.RECOVERY
     role = Role.BACKUP_SERVICE
-    moves = OPENER | GIVER
+    opens = True
+    transfer = GIVER
 
 
 class RecoveryServer(Session):
-    """The recovering node takes its shares: receives hello, sends hello, receives shares, sends a receipt."""
+    """The recovering node takes its shares: it answers and takes."""
 
     purpose = Purpose.RECOVERY
     role = Role.NODE
-    moves = ANSWERER | TAKER
+    opens = False
+    transfer = TAKER
 
 
 class WebRecoveryClient(RecoveryClient):
     """Version 2: the backup service sends the shares and receives the receipt."""
 
-    moves = GIVER
-    start = State.GREETED
+    greets = False
 
 
 class WebRecoveryServer(RecoveryServer):
     """Version 2: the recovering node receives the shares and sends the receipt."""
 
-    moves = TAKER
-    start = State.GREETED
+    greets = False
+
+
+def _check_succeeded(verdict: Verdict) -> None:
+    if not verdict.checks or not all(check.ok for check in verdict.checks):
+        raise RuntimeError("a verdict with a check that did not succeed proves nothing")
 
 
 def _check_role(own: Role, message: Hello | Receipt) -> None:

@@ -13,7 +13,8 @@ health_address = "127.0.0.1:9313"
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharekeeper.config import NearConfig, NetAddress, address, common_values, is_public, loopback_address
+from sharekeeper.config import common_values
+from sharekeeper.config_values import NearConfig, NetAddress, address, is_public, loopback_address
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.toml_tables import open_config
 

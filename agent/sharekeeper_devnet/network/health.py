@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from sharekeeper.config import NetAddress
+from sharekeeper.config_values import NetAddress
 from sharekeeper.errors import AddressInUse
 from sharekeeper_devnet.network.standing import Signing, Standing
 
