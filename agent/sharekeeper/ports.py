@@ -7,7 +7,7 @@ promises under cancellation (nothing half-done becomes visible).
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sharekeeper.domain.attestation import Evidence, Verdict
+from sharekeeper.domain.attestation import AllowedCode, Evidence, Verdict
 from sharekeeper.domain.backup import Approval, QuorumOverride, StoredBackup
 from sharekeeper.domain.ephemeral import EphemeralSlots
 from sharekeeper.domain.identity import AccountId, NetworkId, Role, SignerKey, TlsKey
@@ -48,6 +48,9 @@ class ChainReader(Protocol):
 
     async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralSlots:
         """View `ephemeral_keys` at that block, by slot, unverified. Same errors as `protocol_state`."""
+
+    async def allowed_code(self, at: BlockRef) -> AllowedCode:
+        """What the participants allow machines to run and to measure at that block. Same errors as `protocol_state`."""
 
 
 class ChainTruth(Protocol):

@@ -144,6 +144,9 @@ ATTESTATION_NONCE_BYTES: Final = 32
 MAX_EVIDENCE_BYTES: Final = 128 * 1024
 """Largest evidence that is read: a real one has about 50 KB, collateral included."""
 
+EVIDENCE_TIMEOUT_SECONDS: Final = 5.0
+"""In an exchange, evidence is made in this time, and checked in this time; the peer waits for both."""
+
 MAX_EVENTS: Final = 256
 """Longest event log that is read: a real one has 29 entries."""
 
@@ -155,6 +158,9 @@ REATTEST_SECONDS: Final = 3600
 
 MAX_COLLATERAL_AGE_SECONDS: Final = 31 * 86_400
 """Intel's collateral is used for so long after its issue, whatever its own date of expiry says."""
+
+MAX_COLLATERAL_BYTES: Final = 96 * 1024
+"""Largest collateral that is read: a real one has about 25 KB, most of it the revocation list of PCKs."""
 
 MAX_EVIDENCE_AHEAD_SECONDS: Final = 300
 """Evidence dated later than this after the block that records it is refused."""

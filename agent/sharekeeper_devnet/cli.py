@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -31,6 +32,8 @@ from sharekeeper_devnet.network import admin
 from sharekeeper_devnet.network.dealing import DealPlan, deal_into_directories, read_members
 from sharekeeper_devnet.network.key_file import ensure_key_file
 from sharekeeper_devnet.network.proposing import PURPOSES, add_domains_arguments, new_parameters_arguments
+from sharekeeper_devnet.tee.guest import GUEST_IMAGE, GuestShape
+from sharekeeper_devnet.tee.rack import Rack, load_rack
 
 _YOCTO_PER_NEAR: Final = 10**24
 
@@ -206,6 +209,32 @@ def propose_parameters(
         return _proposal("parameters_proposal", arguments, out)
 
     _run(as_json, work)
+
+
+@root.command("tee-rack")
+@click.option("--config", "description", required=True, type=FILE, help="What stands in the rack (TOML).")
+@json_option
+def tee_rack(*, description: Path, as_json: bool) -> None:
+    """Run the TEE host stand-in: guest agents of several machines and a PCCS, until SIGTERM. It proves no hardware."""
+
+    async def work() -> dict[str, Any]:
+        rack = Rack(load_rack(description))
+        await rack.run_until_told(lambda url: show("tee_rack_ready", {"pccs": url}, url, as_json=as_json))
+        return {"type": "tee_rack_ended"}
+
+    _run(as_json, work)
+
+
+@root.command("tee-measurements")
+@click.option("--image", default=GUEST_IMAGE, show_default=True, help="Guest image of the machine.")
+@click.option("--vcpus", default=8, show_default=True, type=click.IntRange(min=1), help="Its processors.")
+@click.option("--memory-gb", default=64, show_default=True, type=click.IntRange(min=1), help="Its memory.")
+@json_option
+def tee_measurements(*, image: str, vcpus: int, memory_gb: int, as_json: bool) -> None:
+    """Print the measurements of a machine of the TEE host stand-in, as operators vote for them."""
+    measured = GuestShape(image=image, vcpus=vcpus, memory_gb=memory_gb).measurements
+    facts = asdict(measured)
+    show("tee_measurements", facts, table(facts), as_json=as_json)
 
 
 def _proposal(kind: str, arguments: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from sharekeeper import app
+from sharekeeper import app, foundation
 from sharekeeper.errors import ConfigInvalid, WrongNetwork
 from sharekeeper.ops import status
 from tests.ports import free_port
@@ -74,7 +74,7 @@ async def test_a_signal_ends_the_work_and_an_error_of_the_work_is_not_swallowed(
         finally:
             ended.append(1)
 
-    running = asyncio.create_task(app._until_signal(work()))
+    running = asyncio.create_task(foundation.until_signal(work()))
     await begun.wait()
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -85,7 +85,7 @@ async def test_a_signal_ends_the_work_and_an_error_of_the_work_is_not_swallowed(
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await app._until_signal(fail())
+        await foundation.until_signal(fail())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(number)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from sharekeeper.domain.attestation import EvidenceStamp
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Curve, DomainKey, DomainPublicKey, Keyset, Sha256Hex
@@ -16,6 +17,7 @@ from sharekeeper.domain.protocol_state import (
     Participant,
     ParticipantInfo,
     Participants,
+    RecordedEvidence,
     Recovering,
     Recovery,
     Resharing,
@@ -144,6 +146,7 @@ def record(
     second: BackupServiceKeys | None = None,
     cooldown_until: int = 0,
     is_participant: bool = True,
+    evidence: tuple[RecordedEvidence, ...] = (),
 ) -> AccountRecord:
     return AccountRecord(
         account_id=ALICE,
@@ -152,7 +155,18 @@ def record(
         node_candidate=candidate,
         backup_services=(backup_service, second),
         cooldown_until=cooldown_until,
+        evidence=evidence,
     )
+
+
+def stamp(attested_at: int) -> EvidenceStamp:
+    """Of the evidence made at that second."""
+    return EvidenceStamp(digest=Sha256Hex.of(str(attested_at).encode()), attested_at=attested_at)
+
+
+def recorded(tls_key: TlsKey, attested_at: int) -> RecordedEvidence:
+    """What the contract shows of the evidence made at that second by the machine with that TLS key."""
+    return RecordedEvidence(tls_public_key=tls_key, stamp=stamp(attested_at), valid_until=attested_at + 604_800)
 
 
 def stored(of: Keyset, *, at_ns: int = NOW_NS) -> StoredBackup:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 import base58
 
 from sharekeeper.adapters.json_rpc import JsonRpc, RpcRefused
+from sharekeeper.domain.attestation import AllowedCode
 from sharekeeper.domain.ephemeral import EphemeralSlots
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey
 from sharekeeper.domain.protocol_state import AccountRecord, BlockRef, ProtocolState
@@ -25,7 +26,12 @@ from sharekeeper.errors import (
 )
 from sharekeeper.ports import ChainReader, Clock
 from sharekeeper.protocol.codec import DecodeError, array, field, integer, parse_json, text
-from sharekeeper.protocol.contract_json import decode_account, decode_ephemeral_keys, read_state
+from sharekeeper.protocol.contract_json import (
+    decode_account,
+    decode_allowed_code,
+    decode_ephemeral_keys,
+    read_state,
+)
 from sharekeeper.spec import RPC_TIMEOUT_SECONDS
 
 _T = TypeVar("_T")
@@ -35,6 +41,7 @@ _NO_CODE: Final = "NO_CONTRACT_CODE"
 _MISSING: Final = frozenset({"UNKNOWN_ACCOUNT", _NO_CODE})
 _GONE: Final = "GARBAGE_COLLECTED_BLOCK"
 _NO_KEY: Final = "UNKNOWN_ACCESS_KEY"
+_ALLOWED: Final = ("allowed_node_code_hashes", "allowed_backup_service_code_hashes", "allowed_measurements")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +175,14 @@ class NearRpc(ChainReader):
     async def ephemeral_keys(self, account_id: AccountId, at: BlockRef) -> EphemeralSlots:
         """View `ephemeral_keys` of the account at that block, by slot, unverified. One request."""
         return await self._decoded("ephemeral_keys", {"account_id": account_id}, at, decode_ephemeral_keys)
+
+    async def allowed_code(self, at: BlockRef) -> AllowedCode:
+        """The three views of what is allowed at that block. Three requests."""
+        shown = [await self.view(name, {}, at) for name in _ALLOWED]
+        try:
+            return decode_allowed_code(*shown)
+        except DecodeError as error:
+            raise ChainAnswerInvalid(f"views of what {self.contract_id} allows: {error}") from None
 
     async def _decoded(self, method: str, args: Mapping[str, Any], at: BlockRef, decode: Callable[[object], _T]) -> _T:
         value = await self.view(method, args, at)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from sharekeeper.domain.attestation import EvidenceStamp
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Curve, DomainKey, DomainPublicKey, Keyset
 
@@ -201,10 +202,20 @@ class BackupServiceKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvidence:
+    """What the contract shows of one machine's evidence, which is none from the second `valid_until` on."""
+
+    tls_public_key: TlsKey
+    stamp: EvidenceStamp
+    valid_until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRecord:
     """View `participant_info`: one account, with the backup service in force in each of its slots.
 
-    `cooldown_until` is a block height, 0 when there is none.
+    `cooldown_until` is a block height, 0 when there is none. `evidence` is that of the machines that have some which
+    is valid at the block of the view.
     """
 
     account_id: AccountId
@@ -213,6 +224,11 @@ class AccountRecord:
     node_candidate: NodeKeys | None
     backup_services: tuple[BackupServiceKeys | None, BackupServiceKeys | None]
     cooldown_until: int
+    evidence: tuple[RecordedEvidence, ...] = ()
+
+    def evidence_of(self, tls_key: TlsKey) -> EvidenceStamp | None:
+        """The valid evidence of the machine with that TLS key, in force or announced; None when it has none."""
+        return next((one.stamp for one in self.evidence if one.tls_public_key == tls_key), None)
 
     @property
     def backup_service_tls_keys(self) -> tuple[TlsKey, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
+from sharekeeper.domain.attestation import AllowedCode, CodeHash, EvidenceStamp, Measurements
 from sharekeeper.domain.ephemeral import (
     ED25519_SIGNATURE_BYTES,
     EphemeralKeys,
@@ -35,6 +36,7 @@ from sharekeeper.domain.protocol_state import (
     ParticipantInfo,
     Participants,
     ProtocolState,
+    RecordedEvidence,
     Recovering,
     Recovery,
     Resharing,
@@ -61,6 +63,7 @@ _K = TypeVar("_K", bound=Ed25519Key)
 _E = TypeVar("_E", bound=StrEnum)
 _PARTICIPANT_FIELDS: Final = 3
 _CACHED_STATES: Final = 2
+_REGISTERS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "key_provider_event_digest")
 
 
 @lru_cache(maxsize=_CACHED_STATES)
@@ -106,7 +109,25 @@ def decode_account(value: object) -> AccountRecord:
         node_candidate=_optional(value, "node_candidate", _decode_node_keys),
         backup_services=_slots(value, "backup_services", _decode_backup_service_keys),
         cooldown_until=integer(value, "cooldown_until"),
+        evidence=_decode_account_evidence(value),
     )
+
+
+def decode_allowed_code(node: object, backup_service: object, measurements: object) -> AllowedCode:
+    """Views `allowed_node_code_hashes`, `allowed_backup_service_code_hashes`, `allowed_measurements` of one block.
+
+    Raises `DecodeError`.
+    """
+    return AllowedCode(
+        node=frozenset(_decode_code_hash(item) for item in array({"entries": node}, "entries")),
+        backup_service=frozenset(_decode_code_hash(item) for item in array({"entries": backup_service}, "entries")),
+        measurements=frozenset(_decode_measurements(item) for item in array({"entries": measurements}, "entries")),
+    )
+
+
+def encode_evidence_stamp(stamp: EvidenceStamp | None) -> dict[str, Any]:
+    """The argument `evidence` of the calls that register a machine; none when there is none."""
+    return {} if stamp is None else {"evidence": {"digest": stamp.digest, "attested_at": stamp.attested_at}}
 
 
 def decode_ephemeral_keys(value: object) -> EphemeralSlots:
@@ -289,6 +310,47 @@ def _decode_backup_service_keys(value: object) -> BackupServiceKeys:
         tls_public_key=_key(TlsKey, value, "tls_public_key"),
         signer_key=_key(SignerKey, value, "signer_account_pk"),
     )
+
+
+def _decode_account_evidence(value: object) -> tuple[RecordedEvidence, ...]:
+    """That of every machine shown. A contract that knows of none shows no such field."""
+    machines = [field(value, "node"), field(value, "node_candidate"), *array(value, "backup_services")]
+    return tuple(
+        _decode_evidence(machine)
+        for machine in machines
+        if isinstance(machine, Mapping) and machine.get("evidence") is not None
+    )
+
+
+def _decode_evidence(machine: object) -> RecordedEvidence:
+    shown = field(machine, "evidence")
+    try:
+        stamp = EvidenceStamp(digest=Sha256Hex(text(shown, "digest")), attested_at=integer(shown, "attested_at"))
+    except DecodeError:
+        raise
+    except ValueError as error:
+        raise DecodeError(f"a machine's evidence: {error}") from None
+    return RecordedEvidence(
+        tls_public_key=_key(TlsKey, machine, "tls_public_key"), stamp=stamp, valid_until=integer(shown, "valid_until")
+    )
+
+
+def _decode_code_hash(value: object) -> CodeHash:
+    found = text(value, "code_hash")
+    try:
+        return CodeHash(found)
+    except ValueError as error:
+        raise DecodeError(f"field 'code_hash': {error}") from None
+
+
+def _decode_measurements(value: object) -> Measurements:
+    shown = field(value, "measurements")
+    try:
+        return Measurements(**{name: text(shown, name) for name in _REGISTERS})
+    except DecodeError:
+        raise
+    except ValueError as error:
+        raise DecodeError(f"field 'measurements': {error}") from None
 
 
 def _optional(value: object, name: str, decode: Callable[[object], _T]) -> _T | None:

@@ -1,0 +1,121 @@
+"""Whether evidence proves what it must: fourteen numbered checks, all of them every time (docs/attestation.md).
+
+ 1. quote: dcap-qvl accepts it: the chain from Intel's root to the quote holds now, and nothing in it is revoked.
+ 2. collateral: every part of it is issued, not expired, and young enough.
+ 3. tcb status: exactly UpToDate, or all its advisories are accepted by the policy; never Revoked.
+ 4. td report: of TD 1.0.
+ 5. debug: the TD cannot be looked into from outside.
+ 6. report data: the 64 bytes expected, all of them.
+ 7. event log: replayed, it gives RTMR3.
+ 8. events: one of each that decides, in the order of a start.
+ 9. compose hash: the event's is that of the app-compose.
+10. key provider: local-sgx, by its event.
+11. measurements: MRTD, RTMR0 to 2 and the key provider's event together are one allowed entry.
+12. image digest: the event's is allowed for the role.
+13. app-compose: says what it may, and no key more.
+14. compose file: the one that the policy's rule demands, and the contract allows every image in it.
+
+What the network decides is taken as the contract shows it at one block. Nothing here reads a clock. Not checked here:
+that the evidence is new. For an exchange its report data says so, for a registration the contract's time of it.
+"""
+
+from collections.abc import Iterator
+
+from sharekeeper.attestation.checks import CHECKS, Case, NotReached, found
+from sharekeeper.attestation.policy import AttestationPolicy
+from sharekeeper.domain.attestation import AllowedCode, Check, Evidence, Verdict
+from sharekeeper.domain.identity import Role
+from sharekeeper.errors import AttestationRefused
+
+
+def verify_evidence(
+    evidence: Evidence,
+    *,
+    role: Role,
+    report_data: bytes,
+    allowed: AllowedCode,
+    policy: AttestationPolicy,
+    now_s: int,
+    collateral: str,
+    root_ca: bytes | None = None,
+) -> Verdict:
+    """The verdict on evidence that passes every check.
+
+    Args:
+        evidence: what the machine shows.
+        role: what the machine says it is.
+        report_data: the 64 bytes it must have been made for.
+        allowed: image digests and measurements, as the contract shows them at one block.
+        policy: what is demanded beside that.
+        now_s: seconds since 1970, UTC.
+        collateral: Intel's, as dcap-qvl writes it; the machine's own will do.
+        root_ca: DER of another root than Intel's; only a TEE host stand-in has one.
+
+    Raises:
+        AttestationRefused: at the first check that fails; it has number and name, and what was found.
+        ValueError: `report_data` has another length.
+    """
+    case = Case(
+        evidence=evidence,
+        role=role,
+        report_data=report_data,
+        allowed=allowed,
+        policy=policy,
+        now_s=now_s,
+        collateral=collateral,
+        root_ca=root_ca,
+    )
+    checks = []
+    for check in _run(case):
+        if not check.ok:
+            raise AttestationRefused(f"check {check.number} ({check.name}): {check.detail}", check=check.name)
+        checks.append(check)
+    judgement = found(case.judgement, "no judgement")
+    return Verdict(
+        checks=tuple(checks),
+        measurements=found(case.measurements, "no measurements"),
+        code_hash=found(case.code_hash, "no image digest"),
+        tcb_status=judgement.tcb_status,
+        advisories=judgement.advisories,
+        expires_at_s=found(case.expires_at_s, "no expiry"),
+    )
+
+
+def explain_evidence(
+    evidence: Evidence,
+    *,
+    role: Role,
+    report_data: bytes,
+    allowed: AllowedCode,
+    policy: AttestationPolicy,
+    now_s: int,
+    collateral: str,
+    root_ca: bytes | None = None,
+) -> tuple[Check, ...]:
+    """Every check with its result, past those that fail; arguments as for `verify_evidence`.
+
+    For people: where the quote is not accepted, the later checks judge what it claims. Raises `ValueError` as it does.
+    """
+    case = Case(
+        evidence=evidence,
+        role=role,
+        report_data=report_data,
+        allowed=allowed,
+        policy=policy,
+        now_s=now_s,
+        collateral=collateral,
+        root_ca=root_ca,
+    )
+    return tuple(_run(case))
+
+
+def _run(case: Case) -> Iterator[Check]:
+    for number, (name, check) in enumerate(CHECKS, 1):
+        ok: bool | None
+        try:
+            ok, detail = True, check(case)
+        except NotReached as missing:
+            ok, detail = None, f"not reached: {missing}"
+        except ValueError as fault:
+            ok, detail = False, str(fault)
+        yield Check(number=number, name=name, ok=ok, detail=detail)
