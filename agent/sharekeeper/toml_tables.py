@@ -65,13 +65,14 @@ class Table:
         self._tables += found
         return found
 
-    def note_unknown(self) -> None:
+    def note_unknown(self, rule: str) -> None:
+        """What was not taken is a mistake. `rule`: what such names break, told with each of them; may be empty."""
         for name in self._content:
             if name not in self._known:
-                near = difflib.get_close_matches(name, self._known, n=1)
-                self.mistake(name, f"is unknown; did you mean {near[0]!r}?" if near else "is unknown; remove it")
+                hints = [f"did you mean {near!r}?" for near in difflib.get_close_matches(name, self._known, n=1)]
+                self.mistake(name, f"is unknown; {' '.join([*hints, *filter(None, [rule])]) or 'remove it'}")
         for inner in self._tables:
-            inner.note_unknown()
+            inner.note_unknown(rule)
 
 
 class ConfigRoot(Table):
@@ -86,8 +87,9 @@ class ConfigRoot(Table):
         """A path, relative to the configuration file."""
         return self.directory / plain_text(value)
 
-    def finish(self) -> None:
-        self.note_unknown()
+    def finish(self, *, rule: str = "") -> None:
+        """Raises `ConfigInvalid` if there is a mistake. `rule`: what unknown names break in this file."""
+        self.note_unknown(rule)
         if self.mistakes:
             lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
             raise ConfigInvalid(f"{self._path} has {len(self.mistakes)} mistake(s):\n{lines}")

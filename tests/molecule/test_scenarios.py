@@ -1,12 +1,13 @@
 """What is said about scenarios and hosts before any host is made; the hosts themselves are played by `make molecule`."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from tests.molecule.__main__ import read_steps, scenarios, unforeseen
-from tests.molecule.hosts.commands import HostsError
+from tests.molecule.hosts.commands import PACKAGES, HostsError
 from tests.molecule.hosts.state import CHECKOUT, Disk, Host
 
 SAID = """\
@@ -83,4 +84,22 @@ def test_without_root_one_line_says_so(module):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "need root" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes rights from root")
+@pytest.mark.needs(*PACKAGES, "setpriv")
+@pytest.mark.parametrize(("right", "said"), [("sys_admin", "mount"), ("net_admin", "ip link")])
+def test_a_computer_that_cannot_keep_hosts_says_in_one_line_why(right, said):
+    words = ["setpriv", f"--bounding-set=-{right}", f"--inh-caps=-{right}", sys.executable]
+    done = subprocess.run(
+        [*words, "-m", "tests.molecule.hosts", "check"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
     assert done.stderr.count("\n") == 1

@@ -171,8 +171,12 @@ def check_events(case: Case) -> str:
     events = log.runtime_events(case.evidence.events)
     image = log.IMAGE_DIGEST[case.role]
     order = (log.COMPOSE_HASH, log.BOOTED, log.KEY_PROVIDER, log.SYSTEM_READY, image)
-    numbers = {name: [number for number, event in enumerate(events) if event.name == name] for name in order}
-    wrong = [f"{len(places)} of {name!r}" for name, places in numbers.items() if len(places) != 1]
+    places = {name: [number for number, event in enumerate(events) if event.name == name] for name in order}
+    alone = {name: events[numbers[0]] for name, numbers in places.items() if len(numbers) == 1}
+    case.composed, case.key_provider, case.image = (
+        alone.get(name) for name in (log.COMPOSE_HASH, log.KEY_PROVIDER, image)
+    )
+    wrong = [f"{len(numbers)} of {name!r}" for name, numbers in places.items() if name not in alone]
     wrong += [
         f"{name!r} of another role"
         for role, name in log.IMAGE_DIGEST.items()
@@ -180,9 +184,8 @@ def check_events(case: Case) -> str:
     ]
     if wrong:
         raise ValueError(f"there must be exactly one of each event, and there are {', '.join(wrong)}")
-    case.composed, _, case.key_provider, _, case.image = (events[numbers[name][0]] for name in order)
     for before, after in pairwise(order):
-        if numbers[before] > numbers[after]:
+        if places[before] > places[after]:
             raise ValueError(f"{after!r} comes before {before!r}")
     return f"one each, in this order: {', '.join(order)}"
 

@@ -30,6 +30,7 @@ from sharekeeper.ports import (
     OverrideStore,
     Vault,
 )
+from sharekeeper.protocol.contract_json import encode_evidence_stamp
 from sharekeeper.protocol.monitoring import (
     Alarm,
     ConfirmDelivery,
@@ -47,6 +48,7 @@ from sharekeeper.protocol.onboarding import (
     Onboarded,
     OperatorNeeded,
     RegisterBackupService,
+    Stamp,
     Wait,
     decide_backup_service_onboarding,
     remember_backup_service,
@@ -89,6 +91,8 @@ class BackupServiceSettings:
     grace_seconds: float
     slot: int = 0
     """Where it registers while no slot has its TLS key."""
+    stamp: Stamp | None = None
+    """Of the own evidence; None: soft launch, which names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,11 @@ class BackupService:
         self._exchanges = self._web_exchanges(ports.web) if ports.web else self._channel_exchanges()
         self._worker = Worker(self._perform)
         self._backoff = Backoff(ports.clock)
-        self._registered_in: ProtocolState | None = None
+        self._renewing = Worker(self._renew)
+        self._renewal_backoff = Backoff(ports.clock)
+        self._renewal: RegisterBackupService | None = None
+        self._registered = False
+        self._settled: tuple[ProtocolState, object] | None = None
         self._slot: int | None = None
         self._index: Sequence[StoredBackup] = ()
         self._index_read_at: float | None = None
@@ -177,6 +185,7 @@ class BackupService:
             comparing.cancel()
             await asyncio.wait({comparing})
             await self._worker.stop()
+            await self._renewing.stop()
 
     async def turn(self) -> None:
         """One look at the chain, one decision, and its action under way."""
@@ -193,6 +202,7 @@ class BackupService:
         if action is not None and action != self._worker.basis and not self._backoff.due(_basis(action, view)):
             action = None
         await self._worker.follow(action)
+        await self._follow_renewal()
 
     async def _decide(self, view: View) -> Step:
         onboarding = await self._decide_onboarding(view)
@@ -222,8 +232,10 @@ class BackupService:
         )
 
     async def _decide_onboarding(self, view: View) -> BackupServiceOnboarding:
-        """The account is viewed again whenever the state changed or an action failed, and until all is well."""
-        if self._registered_in == view.state:
+        """The account is viewed again whenever state or own evidence changed or a call failed, and until all is well."""
+        stamp = self.settings.stamp
+        evidence = None if stamp is None else stamp()
+        if self._settled == (view.state, evidence):
             return Onboarded(reason="this backup service is registered")
         memory, own = self._ports.memory, self.settings.own
         record = await self._ports.chain.account(self.settings.account_id, view.head)
@@ -231,8 +243,18 @@ class BackupService:
         if history != memory.history:
             await memory.remember(history, view.head.height)
         self._slot = record.slot_of(own.tls_public_key)
-        step = decide_backup_service_onboarding(record=record, own=own, history=history, slot=self.settings.slot)
-        self._registered_in = view.state if isinstance(step, Onboarded) else None
+        step = decide_backup_service_onboarding(
+            record=record,
+            own=own,
+            history=history,
+            slot=self.settings.slot,
+            evidence=evidence,
+            attested=stamp is not None,
+        )
+        self._registered = isinstance(step, Onboarded)
+        renewal = step.renewal if isinstance(step, Onboarded) else None
+        self._renewal = renewal if isinstance(renewal, RegisterBackupService) else None
+        self._settled = (view.state, evidence) if self._registered and renewal is None else None
         return step
 
     def _holdings(self) -> Holdings:
@@ -263,7 +285,7 @@ class BackupService:
         except SharekeeperError as error:
             result = error.code
             self.faults.note(topic, error)
-            self._registered_in = None
+            self._settled = None
         finally:
             self._index_read_at = None
             newest = self.watch.newest
@@ -287,10 +309,29 @@ class BackupService:
                 await self.gate.pass_destruction(action)
                 for gone in await self._ports.vault.destroy_older(current):
                     log_event(_LOG, logging.INFO, "older backup destroyed", backup_id=gone)
-            case RegisterBackupService(tls_public_key=key, slot=slot):
-                args = {"backup_service_info": {"public_key": str(key)}, "slot": slot}
+            case RegisterBackupService(tls_public_key=key, slot=slot, evidence=evidence):
+                info = {"backup_service_info": {"public_key": str(key)}, "slot": slot}
+                args = info | encode_evidence_stamp(evidence)
                 await self._ports.caller.call("register_backup_service", args)
                 log_event(_LOG, logging.INFO, "registered with the contract", tls_public_key=str(key), slot=slot)
+
+    async def _follow_renewal(self) -> None:
+        """Newer evidence is sent while there is nothing else to do; an action that begins comes first."""
+        if self._renewal is None:
+            self.faults.clear("evidence")
+        renewal = self._renewal if self._worker.basis is None else None
+        self._renewing.reap()
+        if renewal is not None and renewal != self._renewing.basis and not self._renewal_backoff.due(renewal):
+            renewal = None
+        await self._renewing.follow(renewal)
+
+    async def _renew(self, renewal: RegisterBackupService) -> None:
+        """The contract has the newer evidence, or the fault is noted and the next try put off."""
+        try:
+            await self._act(renewal)
+        except SharekeeperError as error:
+            self.faults.note("evidence", error)
+        self._renewal_backoff.tried(renewal, block_seconds=self.watch.pause_seconds)
 
     async def _fetch(self, step: FetchShares) -> None:
         stored = await self._exchanges.fetch(step)
@@ -359,7 +400,7 @@ class BackupService:
     @property
     def registered(self) -> bool:
         """The contract has this service's keys in force, as of the newest view."""
-        return self._registered_in is not None
+        return self._registered
 
     def held(self) -> Sequence[StoredBackup]:
         """The usable backups, as last read."""

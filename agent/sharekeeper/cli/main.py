@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "node-agent": ("sharekeeper.cli.node_agent", "Run the node agent, ask it."),
     "vault": ("sharekeeper.cli.vault", "Look into the vault, check it, export from it, seal it anew."),
     "chain": ("sharekeeper.cli.chain", "What the contract says."),
+    "attestation": ("sharekeeper.cli.attestation", "Verify what a machine in a TEE shows; compute what to vote for."),
     "contract": ("sharekeeper.cli.contract", "Deploy the MPC contract and check which code its account runs."),
     "wait": ("sharekeeper.cli.wait", "Wait until the contract, or the vault, says what is expected."),
     "operator": (

@@ -28,10 +28,12 @@ from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
+from sharekeeper.protocol.contract_json import encode_evidence_stamp
 from sharekeeper.protocol.onboarding import (
     NodeOnboarding,
     Onboarded,
     OperatorNeeded,
+    Stamp,
     SubmitParticipantInfo,
     SubmitRecoveryInfo,
     Wait,
@@ -78,6 +80,8 @@ class NodeAgentSettings:
     account_id: AccountId
     network: NetworkId
     own: NodeKeys
+    stamp: Stamp | None = None
+    """Of the own evidence; None: soft launch, which names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,7 @@ class NodeAgent:
         self._supervised: tuple[NodeRun, float] | None = None
         self._held: tuple[Keyset, float] | None = None
         self._record: tuple[str, AccountRecord] | None = None
-        self._onboarded_in: ProtocolState | None = None
+        self._settled: tuple[ProtocolState, object] | None = None
         self._asked: SubmitRecoveryInfo | None = None
         self._open_sessions = 0
         self.staged: int | None = None
@@ -320,9 +324,10 @@ class NodeAgent:
         self.onboarding = await self._decide_onboarding(view)
         if isinstance(self.onboarding, OperatorNeeded):
             self.faults.note("onboarding", self.onboarding.fault(self.onboarding.message), alarm=True)
-        elif not isinstance(self.onboarding, _CALLS):
+        wanted = self.onboarding.renewal if isinstance(self.onboarding, Onboarded) else self.onboarding
+        if not isinstance(wanted, (OperatorNeeded, *_CALLS)):
             self.faults.clear("onboarding")
-        due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else self.onboarding
+        due: object = self.recovery_step if isinstance(self.recovery_step, Conclude) else wanted
         call = due if isinstance(due, _CALLS) else None
         self._caller.reap()
         if call is not None and call != self._caller.basis and not self._call_backoff.due(_basis(call, view)):
@@ -330,8 +335,10 @@ class NodeAgent:
         await self._caller.follow(call)
 
     async def _decide_onboarding(self, view: View) -> NodeOnboarding:
-        """The account is viewed again whenever the state changed or a call failed, and until all is well."""
-        if self._onboarded_in == view.state:
+        """The account is viewed again whenever state or own evidence changed or a call was made, until all is well."""
+        stamp = self.settings.stamp
+        evidence = None if stamp is None else stamp()
+        if self._settled == (view.state, evidence):
             return self.onboarding
         record = await self._account(view)
         await self._remember(view, record)
@@ -341,8 +348,11 @@ class NodeAgent:
             own=self.settings.own,
             history=self._ports.memory.history,
             height=view.head.height,
+            evidence=evidence,
+            attested=stamp is not None,
         )
-        self._onboarded_in = view.state if isinstance(step, Onboarded) else None
+        settled = isinstance(step, Onboarded) and step.renewal is None
+        self._settled = (view.state, evidence) if settled else None
         return step
 
     async def _account(self, view: View) -> AccountRecord:
@@ -377,7 +387,7 @@ class NodeAgent:
     async def _perform(self, call: Call) -> None:
         """The call is final, or its fault noted and its next try put off."""
         topic = "conclusion" if isinstance(call, Conclude) else "onboarding"
-        self._onboarded_in = None
+        self._settled = None
         try:
             await self._call(call)
         except SharekeeperError as error:
@@ -389,8 +399,9 @@ class NodeAgent:
 
     async def _call(self, call: Call) -> None:
         match call:
-            case SubmitParticipantInfo(info=info):
-                await self._send("submit_participant_info", {"participant_info": _info_args(info)})
+            case SubmitParticipantInfo(info=info, evidence=evidence):
+                args = {"participant_info": _info_args(info), **encode_evidence_stamp(evidence)}
+                await self._send("submit_participant_info", args)
             case SubmitRecoveryInfo():
                 await self._send("submit_participant_recovery_info", self._recovery_args(call))
             case Conclude(recovery_id=recovery_id, expected_keyset=expected):
@@ -415,6 +426,7 @@ class NodeAgent:
             "expected_tls_key": str(call.expected_tls_key),
             "expected_keyset": call.expected_keyset,
             "valid_until_block": self._asked.valid_until_block,
+            **encode_evidence_stamp(self._asked.evidence),
         }
 
     # --- the listener asks ----------------------------------------------------------------------

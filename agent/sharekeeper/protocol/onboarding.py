@@ -20,6 +20,7 @@ A machine that is registered renews the stamp whenever it has newer evidence, be
 (docs/contract.md, "Evidence"; ADR 14).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sharekeeper.domain.attestation import EvidenceStamp
@@ -38,6 +39,9 @@ from sharekeeper.domain.protocol_state import (
 )
 from sharekeeper.errors import KeyRetired, NotRegistered, OperatorFault
 from sharekeeper.spec import RECOVERY_CALL_VALID_BLOCKS
+
+Stamp = Callable[[], EvidenceStamp | None]
+"""That of the machine's newest evidence; None while it has none that is valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,10 @@ class Guest:
         """RTMR3 is extended with the event."""
         self._events.append(event_of(name, payload))
 
+    def replace_events(self, *events: Event) -> None:
+        """The start went otherwise: RTMR3 was extended with these events and no others."""
+        self._events = list(events)
+
     def quote(self, report_data: bytes) -> bytes:
         """A quote over the registers as they are now and 64 bytes of report data."""
         return self._intel.quote(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tests.molecule.hosts import image, machine, network
+from tests.molecule.hosts import image, machine, network, probe
 from tests.molecule.hosts.commands import HostsError, require_machine
 from tests.molecule.hosts.state import KEY, Disk, Host, every, load
 
@@ -26,6 +26,13 @@ def _show(*, changed: bool, **facts: Any) -> None:  # whatever the command has t
 def main() -> None:
     """Make Debian hosts on this computer, break them, remove them."""
     require_machine()
+
+
+@main.command()
+def check() -> None:
+    """Say whether this computer can keep hosts; if not, in one line, what is missing."""
+    probe.probe()
+    _show(changed=False)
 
 
 @main.command()

@@ -41,7 +41,7 @@ def run(words: Sequence[str], *, text: str | None = None) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostsError(f"{words[0]} cannot be run: {error}") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-600:]
+        said = " ".join((done.stderr or done.stdout).split())[-600:]
         raise HostsError(f"{' '.join(words[:4])} ... failed with status {done.returncode}: {said}")
     return done.stdout
 

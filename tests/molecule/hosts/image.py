@@ -22,7 +22,7 @@ _LEFT_OUT: Final = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*
 
 # A container manager leaves this undone: mounts must propagate for LoadCredential=, and the host's systemd must own
 # its part of every cgroup hierarchy, or MemoryMax= and TasksMax= are accepted and not enforced.
-_INIT: Final = """\
+INIT: Final = """\
 #!/bin/sh
 mount --make-rshared /
 mount -o remount,bind,rw /sys/fs/cgroup
@@ -31,7 +31,7 @@ exec /sbin/init
 """
 
 _FILES: Final = {
-    "usr/local/sbin/host-init": (_INIT, 0o755),
+    "usr/local/sbin/host-init": (INIT, 0o755),
     # Only keys open a host.
     "etc/ssh/sshd_config.d/10-keys-only.conf": (
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n",

@@ -25,10 +25,10 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 _DROPPED: Final = "CAP_SYS_RESOURCE,CAP_SYS_TIME,CAP_SYS_MODULE"
 
 
-def command(host: Host) -> list[str]:
+def command(host: Host, root: Path) -> list[str]:
     """systemd-nspawn without machined. bpf: else IPAddressDeny= is accepted and not enforced."""
     return [
-        *("systemd-nspawn", "--quiet", f"--directory={host.root}"),
+        *("systemd-nspawn", "--quiet", f"--directory={root}"),
         *(f"--machine={host.machine}", f"--hostname={host.name}", f"--network-bridge={host.bridge}"),
         *("--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--settings=no"),
         *("--capability=all", f"--drop-capability={_DROPPED}", "--system-call-filter=bpf @keyring"),
@@ -38,7 +38,12 @@ def command(host: Host) -> list[str]:
 
 
 def cgroups(host: Host) -> Iterator[Path]:
-    """The host's own cgroup in every hierarchy except cpuset, where a new one has no processors."""
+    """The host's own cgroup in every hierarchy except cpuset, where a new one has no processors.
+
+    Under systemd there is none to make: the scope that the keeper runs in is one.
+    """
+    if Path("/run/systemd/system").is_dir():
+        return
     for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
         _, controllers, path = line.split(":", 2)
         hierarchy = _CGROUPS / (controllers.removeprefix("name=") or "unified")
@@ -47,9 +52,7 @@ def cgroups(host: Host) -> Iterator[Path]:
 
 
 def enter_cgroups(host: Host) -> None:
-    """This process, and so the container, is in cgroups of its own. Under systemd its scope is one already."""
-    if Path("/run/systemd/system").is_dir():
-        return
+    """This process, and so the container, is in cgroups of its own."""
     for cgroup in cgroups(host):
         cgroup.mkdir(exist_ok=True)
         (cgroup / "cgroup.procs").write_text(str(os.getpid()))
@@ -60,7 +63,7 @@ def keep(host: Host) -> int:
     enter_cgroups(host)
     while True:
         succeeds(["ip", "link", "del", host.interface])
-        container = subprocess.Popen(command(host), stdin=subprocess.DEVNULL)
+        container = subprocess.Popen(command(host, host.root), stdin=subprocess.DEVNULL)
 
         def shut_down(number: int, _frame: FrameType | None, *, running: subprocess.Popen[bytes] = container) -> None:
             running.send_signal(number)

@@ -59,7 +59,7 @@ def start(host: Host) -> bool:
 def halt(host: Host) -> bool:
     """The host shut down in good order; True if it ran."""
     changed = _keeper(host).stop(grace_seconds=_HALT_SECONDS).changed
-    _sweep(host)
+    sweep(host)
     return changed
 
 
@@ -71,7 +71,7 @@ def kill(host: Host) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(inside, signal.SIGKILL)
         _wait(lambda: _ended(inside), 10, f"{host.name} did not die")
-    _sweep(host)
+    sweep(host)
     return changed
 
 
@@ -180,13 +180,18 @@ def _disk(host: Host, path: str) -> Path:
 
 def _mount(host: Host) -> None:
     if not host.root.is_mount():
-        layers = f"lowerdir={IMAGE},upperdir={host.directory / 'upper'},workdir={host.directory / 'work'}"
-        run(["mount", "-t", "overlay", "sharekeeper", "-o", layers, str(host.root)])
+        mount_layers(IMAGE, host.directory, host.root)
     for disk in host.disks:
         directory = host.disk_directory(disk)
         directory.mkdir(parents=True, exist_ok=True)
         if not directory.is_mount():
             run(["mount", "-t", "tmpfs", "-o", f"size={disk.size},mode=0755", "sharekeeper", str(directory)])
+
+
+def mount_layers(lower: Path, directory: Path, root: Path) -> None:
+    """`root` shows `lower`, and what is written there goes below `directory`."""
+    layers = f"lowerdir={lower},upperdir={directory / 'upper'},workdir={directory / 'work'}"
+    run(["mount", "-t", "overlay", "sharekeeper", "-o", layers, str(root)])
 
 
 def _furnish(host: Host) -> None:
@@ -219,7 +224,7 @@ def _resolver() -> str:
     return (behind if behind.exists() else Path("/etc/resolv.conf")).read_text(encoding="utf-8")
 
 
-def _sweep(host: Host) -> None:
+def sweep(host: Host) -> None:
     """What a container leaves on this machine is gone."""
     succeeds(["ip", "link", "del", host.interface])
     for cgroup in cgroups(host):

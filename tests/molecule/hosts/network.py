@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.molecule.hosts.commands import HostsError, run, succeeds
-from tests.molecule.hosts.state import DIRECTORY, NETWORK, Host, every, locked
+from tests.molecule.hosts.state import BRIDGES, DIRECTORY, NETWORK, Host, every, locked
 
 _NAT: Final = "sharekeeper_molecule"
 _CUTS: Final = "sharekeeper_cuts"
@@ -22,6 +22,7 @@ _UNCUT: Final = f"""\
 add table bridge {_CUTS}
 add chain bridge {_CUTS} forward {{ type filter hook forward priority 0; }}
 """
+_LINKS: Final = Path("/sys/class/net")
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _FORWARDING_BEFORE: Final = DIRECTORY / "ip_forward"
 
@@ -45,10 +46,9 @@ def ensure_network(host: Host) -> None:
 def remove_network(host: Host) -> None:
     """What no other host needs of the network is gone."""
     with locked():
-        others = [other for other in every() if other.name != host.name]
-        if not any(other.bridge == host.bridge for other in others):
+        if not any(other.bridge == host.bridge for other in every() if other.name != host.name):
             succeeds(["ip", "link", "del", host.bridge])
-        if not others:
+        if not any(link.name.startswith(BRIDGES) for link in _LINKS.iterdir()):  # another checkout may have hosts too
             succeeds(["nft", "delete", "table", "ip", _NAT])
             succeeds(["nft", "delete", "table", "bridge", _CUTS])
             if _FORWARDING_BEFORE.exists():

@@ -20,6 +20,9 @@ KEY: Final = DIRECTORY / "id_ed25519"
 NETWORK: Final = ipaddress.ip_network("10.90.0.0/16")
 """Every scenario has a /24 of it, and the .1 there is this machine."""
 
+BRIDGES: Final = "skmol"
+"""How the name of every bridge begins."""
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DISK: Final = re.compile(r"(/[\w./-]+)=([0-9]+[KMG])")
 
@@ -64,7 +67,7 @@ class Host:
 
     @property
     def bridge(self) -> str:
-        return f"skmol{self.network}"
+        return f"{BRIDGES}{self.network}"
 
     @property
     def gateway(self) -> str:
