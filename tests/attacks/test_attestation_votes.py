@@ -12,7 +12,7 @@ from tests.attestation.machines import Machine, code_hash
 from tests.attestation.rack import running_rack
 from tests.integration.world import world
 
-GRACE_BLOCKS = 6
+GRACE_BLOCKS = 25
 
 
 @pytest.fixture
