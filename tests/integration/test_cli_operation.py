@@ -69,6 +69,7 @@ async def test_the_machines_of_an_account_are_shown(net, alice, capsys):
         "url": in_force["url"],
         "tls_public_key": in_force["tls_public_key"],
         "signer_public_key": None,
+        "evidence": None,
     }
     assert (shown["node_candidate"], shown["backup_services"]) == (None, [])
     plain = (await call(capsys, *words)).out
