@@ -112,9 +112,9 @@ async def test_a_withdrawn_image_counts_through_its_grace_time_and_not_a_block_l
         return head.height, machine.image in (await net.rpc.allowed_code(head)).of(Role.NODE)
 
     seen = [await allowed()]
-    while seen[-1][0] <= until + 1:
+    while seen[-1][0] <= until:
         seen.append(await allowed())
-    assert {(height <= until, good) for height, good in seen} == {(True, True), (False, False)}
+    assert {(height < until, good) for height, good in seen} == {(True, True), (False, False)}
     with pytest.raises(AttestationRefused) as caught:
         await judge._attestation.check(
             evidence, role=machine.role, report_data=machine.report_data, at=await net.rpc.head()
