@@ -336,7 +336,7 @@ class Rig:
         step = HandOut(recovery=RECOVERY, backup_id=KEYSET.backup_id(NETWORK, ALICE))
         await self.exchanges(**settings).hand_out(step, self.release)
 
-    async def release(self) -> None:
+    async def release(self, _peer) -> None:
         self.released += 1
 
     def as_evil(self, answer: Callable[[SealedBodies, bytes], bytes]) -> EvilNode:
@@ -413,6 +413,9 @@ class _Current:
 
     def admit(self, peer, purpose, exchange_id):
         self.of.web.admit(peer, purpose, exchange_id)
+
+    async def attest(self, peer, exchange_id, body):
+        return await self.of.web.attest(peer, exchange_id, body)
 
     async def serve(self, peer, purpose, exchange_id, body):
         return await self.of.web.serve(peer, purpose, exchange_id, body)

@@ -18,7 +18,6 @@ from sharekeeper.protocol.codec import encode_shares
 from sharekeeper.spec import BACKUP_SERVICE_METHODS, NODE_METHODS
 
 from .cli import call, process
-from .mpc_nodes import vote
 from .world import CHAIN_ID, CONTRACT, world
 
 OTHER = SignerKey(bytes([9]) * 32)
@@ -70,23 +69,12 @@ async def test_the_machines_of_an_account_are_shown(net, alice, capsys):
         "url": in_force["url"],
         "tls_public_key": in_force["tls_public_key"],
         "signer_public_key": None,
+        "evidence": None,
     }
     assert (shown["node_candidate"], shown["backup_services"]) == (None, [])
     plain = (await call(capsys, *words)).out
     assert shown["node"]["signer_public_key"] in plain
     assert "announced node" in plain
-
-
-async def test_the_code_that_the_participants_allow_is_shown(net, alice, capsys):
-    nothing = (await call(capsys, "chain", "code", *chain_options(net), "--json")).json
-    assert (nothing["type"], nothing["node"], nothing["backup_service"]) == ("chain_code", [], [])
-    await vote(net, ["alice", "bob"], "vote_backup_service_code_hash", {"code_hash": "ab" * 32, "allow": True})
-    shown = (await call(capsys, "chain", "code", *chain_options(net), "--json")).json
-    assert (shown["node"], shown["measurements"]) == ([], [])
-    assert shown["backup_service"] == [{"code_hash": "ab" * 32, "allowed_until": None}]
-    plain = (await call(capsys, "chain", "code", *chain_options(net))).out
-    assert f"backup service 1  {'ab' * 32}\n" in plain
-    assert "until block" not in plain
 
 
 async def test_another_chain_than_named_is_refused(net, capsys):
