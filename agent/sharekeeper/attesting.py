@@ -8,6 +8,7 @@ own evidence as its peers would, at the newest final block, so that a withdrawn 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from sharekeeper.attestation.evidence import encode_evidence
@@ -130,7 +131,10 @@ class Attesting:
             await self._renew()
         except (AttestationUnavailable, AttestationRefused) as error:
             self._failures += 1
-            faults.note(TOPIC, error, alarm=not error.retryable or self._is_late())
+            late = (
+                AttestationUnavailable(f"{self._how_late()}: {error}") if error.retryable and self._is_late() else error
+            )
+            faults.note(TOPIC, late, alarm=not error.retryable or late is not error)
         else:
             self._failures = 0
             await self._judge(faults)
@@ -192,7 +196,9 @@ class Attesting:
             return
         expires_at_s = self._collateral.expires_at_s()
         urgent = expires_at_s is None or expires_at_s - self._now_s() < COLLATERAL_ALARM_SECONDS
-        faults.note(COLLATERAL_TOPIC, fault, alarm=urgent)
+        told = "none is held" if expires_at_s is None else f"what is held counts until {_utc(expires_at_s)}"
+        noted = AttestationUnavailable(f"{told}, and then evidence cannot be verified: {fault}") if urgent else fault
+        faults.note(COLLATERAL_TOPIC, noted, alarm=urgent)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -207,7 +213,17 @@ class Attesting:
         allowed = START_ALARM_SECONDS if self.newest is None else LATE_INTERVALS * self._settings.reattest_seconds
         return self._age_seconds() >= allowed
 
+    def _how_late(self) -> str:
+        if self.newest is None:
+            return "this machine has made no evidence since it started, and without it takes part in nothing"
+        until = int(self.newest.stamp.attested_at + self._settings.validity_seconds)
+        return f"this machine has made no evidence for long; its last one counts until {_utc(until)}"
+
     def _pause_seconds(self) -> float:
         if self._failures:
             return min(FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10), LOOK_SECONDS)
         return min(LOOK_SECONDS, max(self._settings.reattest_seconds - self._age_seconds(), 0.0))
+
+
+def _utc(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
