@@ -136,7 +136,7 @@ def rekey(*, config_path: Path, as_json: bool) -> None:
 @click.option("--measured", type=FILE, help="The measured configuration of a backup service in hard launch.")
 @click.option("--addresses", type=FILE, help="Its addresses, with --measured: whether it has a sibling.")
 @click.option(
-    "--sibling-confirmed", is_flag=True, help="Its sibling's copy is confirmed, as the service's page /status says."
+    "--sibling-confirmed", is_flag=True, help="The service itself reports that its sibling's copy is confirmed."
 )
 @json_option
 def status(

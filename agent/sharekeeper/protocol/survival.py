@@ -1,7 +1,7 @@
 """What becomes of a backup when something happens to its host (docs/runbooks/hard-launch-keys.md has the reasons).
 
-A key that a TEE derives follows from the CPU and its microcode, the hypervisor, the OS image, vCPU and RAM, and the
-app-compose. When one of these changes, the encrypted disk and everything sealed on it is gone for good; what a second
+A key that a TEE derives follows from the CPU and its microcode, the host's key provider, the hypervisor, the OS image,
+vCPU and RAM, and the app-compose. When one of these changes, the encrypted disk and everything sealed on it is gone for good; what a second
 backup service holds is not. Memory is gone after every restart.
 """
 
@@ -19,6 +19,7 @@ class Mishap(StrEnum):
     HOST_LOST = "host_lost"
     CPU_REPLACED = "cpu_replaced"
     FIRMWARE_UPDATED = "firmware_updated"
+    KEY_PROVIDER_CHANGED = "key_provider_changed"
     HYPERVISOR_CHANGED = "hypervisor_changed"
     OS_IMAGE_CHANGED = "os_image_changed"
     SHAPE_CHANGED = "shape_changed"
@@ -30,6 +31,7 @@ WORDS: Final = {
     Mishap.HOST_LOST: "host or its disk lost",
     Mishap.CPU_REPLACED: "CPU or mainboard replaced",
     Mishap.FIRMWARE_UPDATED: "microcode or BIOS updated",
+    Mishap.KEY_PROVIDER_CHANGED: "SGX key provider changed",
     Mishap.HYPERVISOR_CHANGED: "QEMU or its firmware changed",
     Mishap.OS_IMAGE_CHANGED: "OS image of the CVM changed",
     Mishap.SHAPE_CHANGED: "vCPU or RAM of the CVM changed",
