@@ -33,7 +33,7 @@ from sharekeeper.config_values import (
 )
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.errors import ConfigInvalid
-from sharekeeper.protocol.policy import HandOutPolicy
+from sharekeeper.protocol.policy import SOFT_LAUNCH_POLICIES, HandOutPolicy
 from sharekeeper.protocol.quorum import majority
 from sharekeeper.spec import (
     NODE_AGENT_PORT,
@@ -250,9 +250,12 @@ def _recipient(value: object) -> str:
 
 def _policy(value: object) -> HandOutPolicy:
     try:
-        return HandOutPolicy(plain_text(value))
+        policy = HandOutPolicy(plain_text(value))
     except ValueError:
-        raise ValueError(f"must be one of {', '.join(policy.value for policy in HandOutPolicy)}") from None
+        raise ValueError(f"must be one of {', '.join(policy.value for policy in SOFT_LAUNCH_POLICIES)}") from None
+    if policy not in SOFT_LAUNCH_POLICIES:
+        raise ValueError(f'"{policy}" is for the hard launch, whose image has a configuration of its own')
+    return policy
 
 
 def _command(value: object) -> tuple[str, ...]:

@@ -67,6 +67,23 @@ async def refuse(channel: Channel, session: Session, fault: SharekeeperError) ->
     await tell(channel, session.refuse(fault))
 
 
+@contextlib.asynccontextmanager
+async def told(channel: Channel, session: Session) -> AsyncIterator[None]:
+    """A fault of the block is told to the peer, who learns of this side's own faults no more than their kind."""
+    try:
+        yield
+    except SharekeeperError as fault:
+        await refuse(channel, session, public(fault))
+        raise
+
+
+def public(fault: SharekeeperError) -> SharekeeperError:
+    """What the peer may know of a fault: nothing of this host."""
+    if isinstance(fault, PeerFault):
+        return fault
+    return type(fault)("this machine has a fault of its own; its log says which")
+
+
 async def tell(channel: Channel, frame: bytes | None) -> None:
     """A last frame was tried, and the channel closed in good order so that it can arrive."""
     with contextlib.suppress(PeerFault):

@@ -57,6 +57,9 @@ SHARES_BACKUP_PATH: Final = "/shares_backup"
 SHARES_RECOVER_PATH: Final = "/shares_recover"
 """The node's endpoints (spec: "Version 2", "Node")."""
 
+ATTESTATION_PATH: Final = "/attestation"
+"""In hard launch both sides show their evidence here, before one of the two above is asked."""
+
 PUBLIC_DATA_PATH: Final = "/public_data"
 """Shows the node's account key and TLS key to its operator; proves nothing."""
 

@@ -340,9 +340,9 @@ async def test_a_node_that_serves_a_superseded_attempt_is_refused(net):
 
 async def test_a_node_that_seals_for_a_superseded_keyset_is_refused(net):
     def behind(bodies, body):
-        bodies._transcript = replace(
-            bodies._transcript,
-            exchange=replace(bodies._transcript.exchange, keyset_digest=keyset(attempt=1).digest()),
+        bodies.transcript = replace(
+            bodies.transcript,
+            exchange=replace(bodies.transcript.exchange, keyset_digest=keyset(attempt=1).digest()),
         )
         return bodies.seal(shares_message(), NONCE)
 
@@ -401,7 +401,7 @@ async def test_a_recovery_that_ends_after_the_answer_stages_nothing(net):
 
 
 async def test_nothing_leaves_when_the_release_is_refused(net):
-    async def refuse():
+    async def refuse(_peer):
         raise PinChanged("the recovery changed")
 
     net.release = refuse

@@ -69,6 +69,7 @@ async def test_the_machines_of_an_account_are_shown(net, alice, capsys):
         "url": in_force["url"],
         "tls_public_key": in_force["tls_public_key"],
         "signer_public_key": None,
+        "evidence": None,
     }
     assert (shown["node_candidate"], shown["backup_services"]) == (None, [])
     plain = (await call(capsys, *words)).out
@@ -363,6 +364,12 @@ async def test_the_vault_is_listed_shown_and_verified(net, alice, backed_up, cap
         report = await call(capsys, "vault", "verify", *options, *backed_up, "--json")
         assert (report.status, report.json["ok"], report.json["deep"]) == (0, True, not options)
     assert "1 of 1 entries are whole" in (await call(capsys, "vault", "verify", *backed_up)).out
+
+
+async def test_a_vault_of_the_soft_launch_survives_all_but_the_loss_of_its_disk(backed_up, capsys):
+    found = (await call(capsys, "vault", "status", *backed_up, "--json")).json
+    assert (found["vault"], found["sibling"]) == ("soft_launch", "none")
+    assert [each["mishap"] for each in found["mishaps"] if not each["survives"]] == ["host_lost"]
 
 
 async def test_anything_wrong_with_the_vault_is_an_exit_status(alice, backed_up, capsys):

@@ -9,7 +9,7 @@ from sharekeeper.domain.protocol_state import Initializing, Resharing, Running
 from tests.contract.world import code_hash, measurements
 
 from .cli import call
-from .test_cli_operation import signed_by
+from .test_cli_operation import chain_options, signed_by
 from .world import world
 
 
@@ -44,7 +44,7 @@ def file_of(tmp_path, content):
 
 
 @pytest.mark.parametrize("command", ["node-code-hash", "backup-service-code-hash", "measurements"])
-async def test_code_is_allowed_by_two_votes_and_withdrawn_by_two_more(net, vote, tmp_path, command):
+async def test_code_is_allowed_by_two_votes_and_withdrawn_by_two_more(net, vote, tmp_path, capsys, command):
     value = file_of(tmp_path, measurements("TEE")) if command == "measurements" else code_hash("node")
     votes = [await vote(name, command, value) for name in ("alice", "alice", "bob", "bob")]
     assert outcomes(*votes) == [(True, False), (True, False), (True, True), (False, True)]
@@ -58,6 +58,15 @@ async def test_code_is_allowed_by_two_votes_and_withdrawn_by_two_more(net, vote,
     assert outcomes(*votes) == [(True, False), (True, True), (False, True)]
     [withdrawn] = await net.rpc.view(view, {}, await net.rpc.head())
     assert withdrawn["allowed_until"] > 10_000
+    shown = (await call(capsys, "chain", "code", *chain_options(net), "--json")).json
+    kind = command.removesuffix("-code-hash").replace("-", "_")
+    assert shown["type"] == "chain_code"
+    assert shown[kind] == [withdrawn]
+    assert [shown[name] for name in ("node", "backup_service", "measurements") if name != kind] == [[], []]
+    plain = (await call(capsys, "chain", "code", *chain_options(net))).out
+    assert f"until block {withdrawn['allowed_until']}" in plain
+    assert str(value if command != "measurements" else measurements("TEE")["rtmr2"]) in plain
+    assert "allowed" in plain
 
 
 async def test_new_domains_are_voted_for_and_their_key_generation_is_cancelled(net, vote, tmp_path):

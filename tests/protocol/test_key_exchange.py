@@ -80,7 +80,7 @@ def test_a_body_sealed_by_the_node_opens_in_the_second_implementation():
     receive, _ = second_implementation.session_keys(
         CLIENT_SECRET, second_implementation.public_key(SERVER_SECRET), is_client=True
     )
-    data = bodies._transcript.canonical(Role.NODE)
+    data = bodies.transcript.canonical(Role.NODE)
     assert second_implementation.unseal(receive, body, data) == b"shares"
     assert second_implementation.seal(receive, bytes(range(24)), b"shares", data) == body
 

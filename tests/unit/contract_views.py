@@ -2,6 +2,7 @@
 
 import json
 
+from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.protocol_state import (
     AccountRecord,
     NodeKeys,
@@ -33,10 +34,15 @@ def account_bytes(record: AccountRecord) -> bytes:
     found = {
         "account_id": record.account_id,
         "is_participant": record.is_participant,
-        "node": _node(record.node),
-        "node_candidate": _node(record.node_candidate),
+        "node": _node(record, record.node),
+        "node_candidate": _node(record, record.node_candidate),
         "backup_services": [
-            service and {"tls_public_key": str(service.tls_public_key), "signer_account_pk": str(service.signer_key)}
+            service
+            and {
+                "tls_public_key": str(service.tls_public_key),
+                "signer_account_pk": str(service.signer_key),
+                "evidence": _evidence(record, service.tls_public_key),
+            }
             for service in record.backup_services
         ],
         "cooldown_until": record.cooldown_until,
@@ -85,5 +91,17 @@ def _info(info: ParticipantInfo):
     return {"url": info.url, "tls_public_key": str(info.tls_public_key)}
 
 
-def _node(keys: NodeKeys | None):
-    return keys and {**_info(keys.info), "signer_account_pk": str(keys.signer_key)}
+def _node(record: AccountRecord, keys: NodeKeys | None):
+    return keys and {
+        **_info(keys.info),
+        "signer_account_pk": str(keys.signer_key),
+        "evidence": _evidence(record, keys.info.tls_public_key),
+    }
+
+
+def _evidence(record: AccountRecord, tls_key: TlsKey):
+    found = next((one for one in record.evidence if one.tls_public_key == tls_key), None)
+    if found is None:
+        return None
+    stamp = {"digest": found.stamp.digest, "attested_at": found.stamp.attested_at}
+    return stamp | {"valid_until": found.valid_until}

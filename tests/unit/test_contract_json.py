@@ -10,11 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
-from sharekeeper.domain.keyset import Curve
+from sharekeeper.domain.attestation import CodeHash, EvidenceStamp, Measurements
+from sharekeeper.domain.identity import AccountId, Role, SignerKey, TlsKey
+from sharekeeper.domain.keyset import Curve, Sha256Hex
 from sharekeeper.domain.protocol_state import Initializing, NotInitialized, Recovery, Resharing, Running
 from sharekeeper.protocol.codec import DecodeError
-from sharekeeper.protocol.contract_json import decode_account, decode_state, read_state
+from sharekeeper.protocol.contract_json import (
+    decode_account,
+    decode_allowed_code,
+    decode_state,
+    encode_evidence_stamp,
+    read_state,
+)
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 MAINNET = json.loads((VECTORS / "near_mpc_contract_state.json").read_text())["state"]
@@ -44,9 +51,19 @@ ACCOUNT = {
     "is_participant": True,
     "node": {"url": "http://a", "tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)},
     "node_candidate": None,
-    "backup_services": [{"tls_public_key": str(NEW_TLS), "signer_account_pk": str(NEW_SIGNER)}, None],
+    "backup_services": [
+        {
+            "tls_public_key": str(NEW_TLS),
+            "signer_account_pk": str(NEW_SIGNER),
+            "evidence": {"digest": "ab" * 32, "attested_at": 1_800_000_000, "valid_until": 1_800_604_800},
+        },
+        None,
+    ],
     "cooldown_until": 0,
 }
+CODE = [{"code_hash": "01" * 32, "allowed_until": None}, {"code_hash": "02" * 32, "allowed_until": 70}]
+MEASURED = dict.fromkeys(("mrtd", "rtmr0", "rtmr1", "rtmr2", "key_provider_event_digest"), "ab" * 48)
+ALLOWED = {"node": CODE, "backup_service": CODE[:1], "measurements": [{"measurements": MEASURED, "allowed_until": 9}]}
 
 
 def test_the_mainnet_state_is_a_running_state_with_its_ten_participants():
@@ -183,6 +200,38 @@ def test_an_account_record_has_its_pairs_and_its_cooldown():
     assert record.backup_service_tls_keys == (NEW_TLS,)
     assert record.backup_services[1] is None
     assert (record.slot_of(NEW_TLS), record.slot_of(TlsKey(bytes(32)))) == (0, None)
+
+
+def test_an_account_record_has_the_evidence_that_is_valid_by_the_machine_s_tls_key():
+    record = decode_account(ACCOUNT)
+    stamp = EvidenceStamp(digest=Sha256Hex("ab" * 32), attested_at=1_800_000_000)
+    assert record.evidence_of(NEW_TLS) == stamp
+    assert record.evidence_of(TlsKey(bytes(32))) is None
+    (recorded,) = record.evidence
+    assert recorded.valid_until == 1_800_604_800
+    expired = copy.deepcopy(ACCOUNT)
+    expired["backup_services"][0]["evidence"] = None
+    assert decode_account(expired).evidence_of(NEW_TLS) is None
+
+
+def test_evidence_makes_no_other_machine_of_a_machine():
+    without = copy.deepcopy(ACCOUNT)
+    del without["backup_services"][0]["evidence"]
+    assert decode_account(without).backup_services == decode_account(ACCOUNT).backup_services
+    assert decode_account(without).evidence == ()
+
+
+def test_what_is_allowed_is_allowed_to_the_end_of_its_grace():
+    allowed = decode_allowed_code(**ALLOWED)
+    assert allowed.of(Role.NODE) == {CodeHash("01" * 32), CodeHash("02" * 32)}
+    assert allowed.of(Role.BACKUP_SERVICE) == {CodeHash("01" * 32)}
+    assert allowed.measurements == {Measurements(**MEASURED)}
+
+
+def test_the_stamp_is_an_argument_of_its_own_and_none_when_there_is_none():
+    stamp = EvidenceStamp(digest=Sha256Hex("ab" * 32), attested_at=7)
+    assert encode_evidence_stamp(stamp) == {"evidence": {"digest": "ab" * 32, "attested_at": 7}}
+    assert encode_evidence_stamp(None) == {}
 
 
 def _paths(value, path=()):
@@ -333,3 +382,10 @@ def test_an_account_record_with_any_field_replaced_is_a_value_or_a_decode_error(
     changed = copy.deepcopy(ACCOUNT)
     _at(changed, path[:-1])[path[-1]] = value
     _decodes_or_refuses(decode_account, changed)
+
+
+@given(st.sampled_from(sorted(_paths(ALLOWED), key=str)), JSON)
+def test_allowed_code_with_any_part_replaced_is_a_value_or_a_decode_error(path, value):
+    changed = copy.deepcopy(ALLOWED)
+    _at(changed, path[:-1])[path[-1]] = value
+    _decodes_or_refuses(lambda shown: decode_allowed_code(**shown), changed)

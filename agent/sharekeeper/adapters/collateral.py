@@ -9,6 +9,7 @@ own collateral is the last resort, is checked the same way, and is kept for nobo
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +21,14 @@ from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import Clock
 from sharekeeper.spec import MAX_COLLATERAL_BYTES
 
-PCCS_SECONDS: Final = 4.0
-"""Deadline of one PCCS, all of its answers."""
+PCCS_SECONDS: Final = 2.0
+"""Deadline of one PCCS, all of its answers, while somebody waits for a verdict."""
 
-LIST_SECONDS: Final = 10.0
-"""Deadline of the whole list: a peer that waits for this side's verdict gives up after 15 s."""
+LIST_SECONDS: Final = 4.0
+"""Deadline of the whole list then: below `EVIDENCE_TIMEOUT_SECONDS`, so that what the prover offers is still looked at."""
+
+REFRESH_PATIENCE: Final = 5
+"""A refresh, for which nobody waits, takes so many times as long."""
 
 RETRY_SECONDS: Final = 30.0
 """After the whole list failed, a platform's collateral is not asked for again for so long."""
@@ -57,8 +61,8 @@ class CollateralSource:
             directory: where it is kept across restarts; made when needed.
             clock: says what is valid now.
             root_ca: the root's certificate (DER); None for Intel's, which is all that a production machine takes.
-            pccs_seconds: deadline of one PCCS.
-            list_seconds: deadline of all of them together.
+            pccs_seconds: deadline of one PCCS while somebody waits.
+            list_seconds: deadline of all of them together then.
         """
         self._pccs = tuple(Pccs(url) for url in urls)
         self._directory = directory
@@ -87,7 +91,7 @@ class CollateralSource:
             return held.text
         try:
             async with self._one_at_a_time:
-                found = self._valid(platform) or await self._fetched(platform)
+                found = self._valid(platform) or await self._fetched(platform, patience=1)
         except AttestationUnavailable as error:
             return self._offered(offered, platform, error)
         return found.text
@@ -95,12 +99,9 @@ class CollateralSource:
     async def refresh(self) -> None:
         """Every platform's collateral was asked for anew; `fault` says what of it failed. Held collateral stays."""
         for platform in tuple(self._held):
-            try:
-                async with self._one_at_a_time:
-                    self._failed_at.pop(platform, None)
-                    await self._fetched(platform)
-            except AttestationUnavailable:
-                continue
+            self._failed_at.pop(platform, None)
+            with suppress(AttestationUnavailable):
+                await self._fetched(platform, patience=REFRESH_PATIENCE)
 
     def expires_at_s(self) -> int | None:
         """When the first held collateral expires (seconds since 1970, UTC), or None when none is held."""
@@ -140,13 +141,13 @@ class CollateralSource:
 
     # --- what the list gives ----------------------------------------------------------------------
 
-    async def _fetched(self, platform: Platform) -> CheckedCollateral:
+    async def _fetched(self, platform: Platform, *, patience: int) -> CheckedCollateral:
         """Held from now on, in memory and on disk. Raises `AttestationUnavailable`; `fault` is set or cleared."""
         failed_at = self._failed_at.get(platform)
         if failed_at is not None and self._clock.monotonic() - failed_at < RETRY_SECONDS:
             raise self.fault or AttestationUnavailable("no PCCS gave collateral a moment ago")
         try:
-            found = await self._first(platform)
+            found = await self._first(platform, patience)
         except AttestationUnavailable as error:
             if len(self._failed_at) >= MAX_PLATFORMS:
                 self._failed_at.clear()
@@ -159,17 +160,17 @@ class CollateralSource:
         await asyncio.to_thread(self._keep, platform, found)
         return found
 
-    async def _first(self, platform: Platform) -> CheckedCollateral:
+    async def _first(self, platform: Platform, patience: int) -> CheckedCollateral:
         """What the first PCCS gives that Intel signed. Raises `AttestationUnavailable` with every reason."""
         reasons = []
-        deadline = self._clock.monotonic() + self._list_seconds
+        deadline = self._clock.monotonic() + patience * self._list_seconds
         for pccs in self._pccs:
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 reasons.append(f"{pccs.host}: not asked, the others took all the time")
                 continue
             try:
-                text = await pccs.fetch(platform, timeout_seconds=min(left, self._pccs_seconds))
+                text = await pccs.fetch(platform, timeout_seconds=min(left, patience * self._pccs_seconds))
                 return self._newer(self._check(text, platform), platform)
             except AttestationUnavailable as error:
                 reasons.append(str(error))

@@ -41,7 +41,7 @@ _NO_CODE: Final = "NO_CONTRACT_CODE"
 _MISSING: Final = frozenset({"UNKNOWN_ACCOUNT", _NO_CODE})
 _GONE: Final = "GARBAGE_COLLECTED_BLOCK"
 _NO_KEY: Final = "UNKNOWN_ACCESS_KEY"
-_ALLOWED: Final = ("allowed_node_code_hashes", "allowed_backup_service_code_hashes", "allowed_measurements")
+ALLOWED_CODE_VIEWS: Final = ("allowed_node_code_hashes", "allowed_backup_service_code_hashes", "allowed_measurements")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ class NearRpc(ChainReader):
 
     async def allowed_code(self, at: BlockRef) -> AllowedCode:
         """The three views of what is allowed at that block. Three requests."""
-        shown = [await self.view(name, {}, at) for name in _ALLOWED]
+        shown = [await self.view(name, {}, at) for name in ALLOWED_CODE_VIEWS]
         try:
             return decode_allowed_code(*shown)
         except DecodeError as error:

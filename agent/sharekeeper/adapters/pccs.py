@@ -58,7 +58,7 @@ class Pccs:
         """
         timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=False, limit=1),
+            connector=aiohttp.TCPConnector(ssl=False),
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -76,11 +76,14 @@ class Pccs:
         raise AttestationUnavailable(f"{self.host}: {reason}")
 
     async def _collateral(self, session: aiohttp.ClientSession, platform: Platform) -> str:
-        pck_crl = await _get(session, f"{self._base}{_SGX}/pckcrl?ca={platform.ca}&encoding=der")
-        tcb_info = await _get(session, f"{self._base}{_TDX}/tcb?fmspc={platform.fmspc}")
-        qe_identity = await _get(session, f"{self._base}{_TDX}/qe/identity?update=standard")
         intel = self.host.partition(":")[0] == INTEL_HOST
-        root_crl = await _get(session, INTEL_ROOT_CRL_URL if intel else f"{self._base}{_SGX}/rootcacrl")
+        urls = (
+            f"{self._base}{_SGX}/pckcrl?ca={platform.ca}&encoding=der",
+            f"{self._base}{_TDX}/tcb?fmspc={platform.fmspc}",
+            f"{self._base}{_TDX}/qe/identity?update=standard",
+            INTEL_ROOT_CRL_URL if intel else f"{self._base}{_SGX}/rootcacrl",
+        )
+        pck_crl, tcb_info, qe_identity, root_crl = await asyncio.gather(*(_get(session, url) for url in urls))
         fields = {
             "pck_crl_issuer_chain": pck_crl.chain("SGX-PCK-CRL-Issuer-Chain"),
             "root_ca_crl": _revocation_list(root_crl.body),

@@ -74,13 +74,7 @@ class QuorumReader(ChainTruth):
     async def own_views(self, block_hash: str) -> ReadViews:
         """As the port says."""
         own = self._endpoints[OWN]
-        block = await own.block_named(block_hash)
-        final = await own.final_block()
-        if block.height > final.height or await own.block_at(block.height) != block:
-            raise PolicyRefused(
-                f"block {block_hash} is not final at the own node, whose newest final is {final.height}"
-            )
-        return read_views(await self._views(own, block))
+        return read_views(await views_at(own, self._account_id, await final_block_named(own, block_hash)))
 
     # --- one survey -------------------------------------------------------------------------------
 
@@ -122,13 +116,9 @@ class QuorumReader(ChainTruth):
         except ChainFault as fault:
             return replace(one, fault=fault)
         try:
-            return replace(one, block=block, views=await self._views(rpc, block))
+            return replace(one, block=block, views=await views_at(rpc, self._account_id, block))
         except ChainFault as fault:
             return replace(one, block=block, fault=fault)
-
-    async def _views(self, rpc: NearRpc, block: BlockRef) -> tuple[bytes, ...]:
-        state = await rpc.view_bytes("state", {}, block)
-        return state, await rpc.view_bytes("participant_info", {"account_id": self._account_id}, block)
 
     # --- rounds -----------------------------------------------------------------------------------
 
@@ -178,6 +168,21 @@ class QuorumReader(ChainTruth):
     def _decided(self, heard: Mapping[str, Statement]) -> Survey:
         ordered = [heard[name] for name in self._endpoints if name in heard]
         return decide_survey(ordered, quorum=self._quorum, now_ns=self._clock.wall_ns())
+
+
+async def final_block_named(own: NearRpc, block_hash: str) -> BlockRef:
+    """The block of that hash, final at the own node. Raises `PolicyRefused`, `ChainFault`."""
+    block = await own.block_named(block_hash)
+    final = await own.final_block()
+    if block.height > final.height or await own.block_at(block.height) != block:
+        raise PolicyRefused(f"block {block_hash} is not final at the own node, whose newest final is {final.height}")
+    return block
+
+
+async def views_at(rpc: NearRpc, account_id: AccountId, block: BlockRef) -> tuple[bytes, ...]:
+    """The bytes of view `state` and of the account's `participant_info` at that block. Raises `ChainFault`."""
+    state = await rpc.view_bytes("state", {}, block)
+    return state, await rpc.view_bytes("participant_info", {"account_id": account_id}, block)
 
 
 async def _said(name: str, question: Awaitable[Statement]) -> Statement:

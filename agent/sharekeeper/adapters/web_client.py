@@ -29,8 +29,9 @@ from sharekeeper.errors import (
     UnknownExchange,
 )
 from sharekeeper.ports import Clock
-from sharekeeper.protocol.messages import Refusal, decode_message
+from sharekeeper.protocol.messages import MAX_EVIDENCE_FRAME_BYTES, Refusal, decode_message
 from sharekeeper.spec import (
+    ATTESTATION_PATH,
     HANDSHAKE_TIMEOUT_SECONDS,
     MAX_CONTROL_FRAME_BYTES,
     MAX_SEALED_BODY_BYTES,
@@ -109,10 +110,29 @@ class WebClient:
             PeerRefused: the node refused (signed); the text carries its code and message.
             ProtocolViolation: an answer that is too long, or no message.
         """
-        method, path = _ENDPOINTS[purpose]
+        limit = MAX_SEALED_BODY_BYTES
+        return await self._exchange(base_url, _ENDPOINTS[purpose], exchange_id, body, peer, limit=limit)
+
+    async def attest(self, base_url: str, exchange_id: ExchangeId, evidence: bytes, peer: TlsKey) -> bytes:
+        """The evidence message with which the owner of `peer` answered ours. Raises as `request`."""
+        limit = MAX_EVIDENCE_FRAME_BYTES
+        return await self._exchange(base_url, ("POST", ATTESTATION_PATH), exchange_id, evidence, peer, limit=limit)
+
+    async def _exchange(
+        self,
+        base_url: str,
+        endpoint: tuple[str, str],
+        exchange_id: ExchangeId,
+        body: bytes,
+        peer: TlsKey,
+        *,
+        limit: int,
+    ) -> bytes:
+        """The body, at most `limit` bytes, of the answer that `peer` signed to this signed request."""
+        method, path = endpoint
         nonce, now_ns = self._entropy(NONCE_BYTES), self._clock.wall_ns()
         signed = sign_request(method, path, exchange_id, body, identity=self._identity, nonce=nonce, now_ns=now_ns)
-        answer = await self._send(signed, base_url, body)
+        answer = await self._send(signed, base_url, body, limit)
         response = HttpResponse(status_code=answer.status, request=signed, headers=answer.headers)
         if "signature" not in answer.headers:
             raise PeerNotAuthenticated(f"the node answered {answer.status} unsigned: {_hint(answer.body)}")
@@ -121,7 +141,10 @@ class WebClient:
             _raise_refusal(answer.body)
         return answer.body
 
-    async def _send(self, request: HttpRequest, base_url: str, body: bytes) -> _Answer:
+    async def _send(
+        self, request: HttpRequest, base_url: str, body: bytes, limit: int = MAX_SEALED_BODY_BYTES
+    ) -> _Answer:
+        """The answer; one of status 200 has at most `limit` bytes."""
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True, ssl=self._trust),
             timeout=aiohttp.ClientTimeout(
@@ -146,7 +169,7 @@ class WebClient:
                     allow_redirects=False,
                 ) as response,
             ):
-                return _Answer(status=response.status, headers=response.headers, body=await _read(response))
+                return _Answer(status=response.status, headers=response.headers, body=await _read(response, limit))
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise PeerUnreachable(f"no connection to {base_url}: {_reason(error)}") from None
         except TimeoutError:
@@ -157,8 +180,8 @@ class WebClient:
             raise PeerClosed(f"the connection to {base_url} broke: {type(error).__name__}") from None
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    limit = MAX_SEALED_BODY_BYTES if response.status == _OK else MAX_CONTROL_FRAME_BYTES
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    limit = limit if response.status == _OK else MAX_CONTROL_FRAME_BYTES
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk

@@ -38,8 +38,9 @@ from sharekeeper.errors import (
     UnknownExchange,
 )
 from sharekeeper.ports import Clock
-from sharekeeper.protocol.messages import Refusal, encode_message
+from sharekeeper.protocol.messages import MAX_EVIDENCE_FRAME_BYTES, Refusal, encode_message
 from sharekeeper.spec import (
+    ATTESTATION_PATH,
     HANDSHAKE_TIMEOUT_SECONDS,
     MAX_SEALED_BODY_BYTES,
     MAX_SESSIONS,
@@ -58,7 +59,12 @@ _PIN_SECONDS: Final = 0.5
 _MAX_FIELD_BYTES: Final = 4096
 _MAX_FIELDS: Final = 64
 _BINARY: Final = {"Content-Type": "application/octet-stream"}
-_ENDPOINTS: Final = {("GET", SHARES_BACKUP_PATH): Purpose.BACKUP, ("POST", SHARES_RECOVER_PATH): Purpose.RECOVERY}
+_ENDPOINTS: Final[dict[tuple[str, str], Purpose | None]] = {
+    ("GET", SHARES_BACKUP_PATH): Purpose.BACKUP,
+    ("POST", SHARES_RECOVER_PATH): Purpose.RECOVERY,
+    ("POST", ATTESTATION_PATH): None,
+}
+"""What each endpoint is for; None: evidence, of an exchange of either purpose."""
 
 OK: Final = 200
 UNAUTHORIZED: Final = 401
@@ -76,8 +82,14 @@ class Exchanges(Protocol):
     async def expected_peers(self) -> tuple[TlsKey, ...]:
         """The keys of the backup services at the newest final block; none lets nobody in. Raises `ChainFault`."""
 
-    def admit(self, peer: TlsKey, purpose: Purpose, exchange_id: ExchangeId) -> None:
-        """Returns when that exchange with `peer` is under way. Raises `UnknownExchange`, `PurposeDiffers`."""
+    def admit(self, peer: TlsKey, purpose: Purpose | None, exchange_id: ExchangeId) -> None:
+        """Returns when that exchange with `peer` is under way, and may begin with this request. `purpose` None: evidence.
+
+        Raises `UnknownExchange`, `PurposeDiffers`; `PeerNotAttested` if evidence must be shown before.
+        """
+
+    async def attest(self, peer: TlsKey, exchange_id: ExchangeId, body: bytes) -> bytes:
+        """The own evidence message in answer to the peer's, which was accepted. Raises as `serve`."""
 
     async def serve(self, peer: TlsKey, purpose: Purpose, exchange_id: ExchangeId, body: bytes) -> bytes:
         """The sealed answer to a sealed body (empty for a backup). Raises `SharekeeperError`, in words for the peer."""
@@ -171,7 +183,7 @@ class _Connections(web.Server):
 
 
 class WebServer:
-    """Serves the two endpoints to the backup service, and `pages` to anyone."""
+    """Serves the endpoints to the backup service, and `pages` to anyone."""
 
     def __init__(
         self,
@@ -253,8 +265,8 @@ class WebServer:
         return response
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        purpose = _ENDPOINTS.get((request.method, request.raw_path))
-        if purpose is None:
+        endpoint = (request.method, request.raw_path)
+        if endpoint not in _ENDPOINTS:
             page = self._pages.get(request.raw_path) if request.method == "GET" else None
             return await page(request) if page else web.Response(status=NOT_FOUND, text="there is no such page\n")
         signed = HttpRequest(method=request.method, path=request.raw_path, headers=request.headers)
@@ -265,7 +277,7 @@ class WebServer:
             return web.Response(status=UNAUTHORIZED, text=f"{error.code}: {error}\n")
         if not self._hold(request, head.peer):
             return web.Response(status=BUSY, text="too many exchanges are under way\n")
-        status, body = await self._exchange(request, purpose, head)
+        status, body = await self._exchange(request, _ENDPOINTS[endpoint], head)
         answer = sign_response(status, body, signed, identity=self._identity, now_ns=self._clock.wall_ns())
         return web.Response(status=status, body=body, headers={**answer.headers, **_BINARY})
 
@@ -292,20 +304,21 @@ class WebServer:
                 self._pinned = (self._clock.monotonic(), await self._exchanges.expected_peers())
             return self._pinned[1]
 
-    async def _exchange(self, request: web.BaseRequest, purpose: Purpose, head: SignedHead) -> tuple[int, bytes]:
-        """Status and body of the signed answer: sealed, or a refusal."""
+    async def _exchange(self, request: web.BaseRequest, purpose: Purpose | None, head: SignedHead) -> tuple[int, bytes]:
+        """Status and body of the signed answer: sealed shares or receipt, evidence, or a refusal."""
         try:
             self._exchanges.admit(head.peer, purpose, head.exchange_id)
-            body = await self._read(request)
+            body = await self._read(request, MAX_EVIDENCE_FRAME_BYTES if purpose is None else MAX_SEALED_BODY_BYTES)
             check_body(head.digest, body)
+            if purpose is None:
+                return OK, await self._exchanges.attest(head.peer, head.exchange_id, body)
             return OK, await self._exchanges.serve(head.peer, purpose, head.exchange_id, body)
         except SharekeeperError as error:
             _LOG.info("an exchange was refused: %s: %s", error.code, error)
             return _status_of(error), encode_message(Refusal.of(error))
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
+    async def _read(self, request: web.BaseRequest, limit: int) -> bytes:
         """The body. Raises `ProtocolViolation` when it is too long or broken, `PeerStalled` when it does not move."""
-        limit = MAX_SEALED_BODY_BYTES
         if (request.content_length or 0) > limit:
             raise ProtocolViolation(f"the peer announced a body of {request.content_length} bytes; {limit} are allowed")
         data = bytearray()

@@ -4,21 +4,26 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from sharekeeper.domain.attestation import Verdict
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.protocol_state import ParticipantInfo
 from sharekeeper.errors import NoBackup, SharekeeperError, StoreFailed
-from sharekeeper.exchange import dialled, host_of, receive, refuse
+from sharekeeper.exchange import dialled, host_of, receive, refuse, told
+from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ports import Channel, Connect, Vault
 from sharekeeper.protocol.messages import Hello, KeyShares, Receipt
 from sharekeeper.protocol.monitoring import FetchShares, HandOut
-from sharekeeper.protocol.session import BackupClient, RecoveryClient, Session
+from sharekeeper.protocol.session import BackupClient, Nonces, RecoveryClient, Session
 from sharekeeper.reconcile import uninterrupted
+
+Release = Callable[[Verdict | None], Awaitable[None]]
+"""Raises unless the shares may leave now, to a peer whose evidence proved that; None where no evidence was shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchanges:
-    """Who we are, and with what we exchange."""
+    """Who we are, and with what we exchange. `attestation` None: soft launch, nobody shows evidence."""
 
     account_id: AccountId
     network: NetworkId
@@ -26,6 +31,7 @@ class Exchanges:
     vault: Vault
     connect: Connect
     node_agent_port: int
+    attestation: MutualAttestation | None = None
 
     async def fetch(self, step: FetchShares) -> StoredBackup:
         """The shares of `step.keyset` are durable in the vault, and the node has our receipt.
@@ -35,6 +41,7 @@ class Exchanges:
         Raises:
             PeerFault: the node; nothing was stored, or what was stored is whole and a repeat changes nothing.
             HostFault: the vault; the node has been told that nothing was kept.
+            AttestationUnavailable, AttestationRefused, ChainFault: this side's evidence, or the look at the node's.
         """
         session = BackupClient(
             account_id=self.account_id,
@@ -42,9 +49,11 @@ class Exchanges:
             keyset=step.keyset,
             node_tls_key=step.node.tls_public_key,
             backup_service_tls_key=self.tls_key,
+            nonces=self._nonces(),
         )
-        async with self._greeted(step.node, session) as channel:
+        async with self._met(step.node, session) as channel:
             shares = (await receive(channel, session, KeyShares)).shares
+            await self._check_unexpired(channel, session)
             try:
                 stored = await uninterrupted(self.vault.store(step.keyset, shares, channel.peer))
             except SharekeeperError:
@@ -53,15 +62,16 @@ class Exchanges:
             await channel.send_frame(session.send_receipt())
         return stored
 
-    async def hand_out(self, step: HandOut, release: Callable[[], Awaitable[None]]) -> None:
+    async def hand_out(self, step: HandOut, release: Release) -> None:
         """The recovering node has the shares durably; its receipt says so.
 
         Spec: "Recovery", backup service, steps 2 and 3. `release` is awaited right before the first share
-        byte leaves, after handshake and hellos: it raises if the shares may not leave any more.
+        byte leaves, after handshake, hellos and evidence: it raises if the shares may not leave any more.
 
         Raises:
-            PeerFault: the node, or no receipt.
+            PeerFault: the node, or no receipt; `EvidenceExpired` if the exchange lasted too long, and no share left.
             NoBackup, HostFault: the vault.
+            AttestationUnavailable, AttestationRefused, ChainFault: this side's evidence, or the look at the node's.
             SharekeeperError: what `release` raises; no share has left.
         """
         recovery = step.recovery
@@ -72,22 +82,35 @@ class Exchanges:
             node_tls_key=recovery.recovering.info.tls_public_key,
             backup_service_tls_key=self.tls_key,
             recovery_id=recovery.recovery_id,
+            nonces=self._nonces(),
         )
-        async with self._greeted(recovery.recovering.info, session) as channel:
+        async with self._met(recovery.recovering.info, session) as channel:
             try:
                 frame = session.send_shares(await self.vault.open(step.backup_id))
             except SharekeeperError:
                 await refuse(channel, session, NoBackup("the backup service has no usable backup of this keyset"))
                 raise
-            await release()
+            await release(session.peer_verdict)
+            await self._check_unexpired(channel, session)
             await channel.send_frame(frame)
             del frame
             await receive(channel, session, Receipt)
 
+    def _nonces(self) -> Nonces | None:
+        return None if self.attestation is None else self.attestation.nonces()
+
     @contextlib.asynccontextmanager
-    async def _greeted(self, node: ParticipantInfo, session: Session) -> AsyncIterator[Channel]:
-        """A channel to the node on which both sides have said the same hello."""
+    async def _met(self, node: ParticipantInfo, session: Session) -> AsyncIterator[Channel]:
+        """A channel to the node on which both sides have said the same hello and, if they must, shown their evidence."""
         async with dialled(self.connect, host_of(node.url), self.node_agent_port, node.tls_public_key) as channel:
             await channel.send_frame(session.send_hello())
             await receive(channel, session, Hello)
+            if self.attestation is not None:
+                await self.attestation.open(channel, session)
             yield channel
+
+    async def _check_unexpired(self, channel: Channel, session: Session) -> None:
+        """As `MutualAttestation.check_unexpired`; the node is told."""
+        if self.attestation is not None:
+            async with told(channel, session):
+                self.attestation.check_unexpired(session)

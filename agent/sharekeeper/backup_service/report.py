@@ -8,6 +8,7 @@ from sharekeeper.backup_service.service import BackupService
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import running_part
+from sharekeeper.mutual_attestation import refused_evidence
 from sharekeeper.ops.report import Metric, Report, counter, gauge
 from sharekeeper.ops.status import (
     STATUS_SCHEMA,
@@ -96,6 +97,7 @@ def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) 
             None if verified_at_ns is None else (now_ns - verified_at_ns) / _NS,
         ),
         counter("sharekeeper_exchanges_total", "Exchanges that ended, by purpose and result.", exchanges),
+        refused_evidence(service.attestation),
     ]
 
 

@@ -15,13 +15,16 @@ from typing import Final
 from sharekeeper.backup_service.endpoints import EndpointWatch, ReleaseGate
 from sharekeeper.backup_service.exchanges import Exchanges
 from sharekeeper.backup_service.web_exchanges import WebExchanges, WebPorts
+from sharekeeper.domain.attestation import Verdict
 from sharekeeper.domain.backup import Approval, StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery, without_progress
-from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
+from sharekeeper.errors import ChainFault, ConfigInvalid, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
+from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import (
     ApprovalStore,
+    Attestation,
     ChainReader,
     ChainTruth,
     Clock,
@@ -53,7 +56,14 @@ from sharekeeper.protocol.onboarding import (
     decide_backup_service_onboarding,
     remember_backup_service,
 )
-from sharekeeper.protocol.policy import HandOutPolicy, HandOutRefused, decide_hand_out
+from sharekeeper.protocol.policy import (
+    EvidenceNeeded,
+    HandOutAllowed,
+    HandOutPolicy,
+    HandOutRefused,
+    HandOutVerdict,
+    decide_hand_out,
+)
 from sharekeeper.protocol.quorum import ReadViews
 from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
 
@@ -113,12 +123,16 @@ class BackupServicePorts:
     clock: Clock
     web: WebPorts | None = None
     """Not None: version 2 is spoken, and `connect` is never used."""
+    attestation: Attestation | None = None
+    """None: soft launch, in which no machine shows evidence (`unsafe_no_attestation`)."""
 
 
 class BackupService:
     """One operator's backup service; `run` until cancelled."""
 
     def __init__(self, settings: BackupServiceSettings, ports: BackupServicePorts) -> None:
+        """Raises `ConfigInvalid` if the policy is not that of the launch."""
+        _check_launch(settings.policy, ports.attestation)
         self.settings: Final = settings
         self._ports = ports
         self._clock = ports.clock
@@ -126,6 +140,7 @@ class BackupService:
         self.faults: Final = Faults(ports.clock)
         self.endpoints: Final = EndpointWatch(ports.truth, self.faults, ports.clock)
         self.gate: Final = ReleaseGate(self.endpoints, ports.overrides, ports.clock, self._decide_on)
+        self.attestation: Final = None if ports.attestation is None else self._mutual(ports.attestation)
         self._exchanges = self._web_exchanges(ports.web) if ports.web else self._channel_exchanges()
         self._worker = Worker(self._perform)
         self._backoff = Backoff(ports.clock)
@@ -146,6 +161,16 @@ class BackupService:
         self.exchanges_total: dict[tuple[str, str], int] = {}
         """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
 
+    def _mutual(self, attestation: Attestation) -> MutualAttestation:
+        return MutualAttestation(
+            attestation,
+            account_id=self.settings.account_id,
+            chain=self._ports.chain,
+            look=self.watch.look,
+            clock=self._clock,
+            faults=self.faults,
+        )
+
     def _channel_exchanges(self) -> Exchanges:
         """Version 1."""
         return Exchanges(
@@ -155,6 +180,7 @@ class BackupService:
             vault=self._ports.vault,
             connect=self._ports.connect,
             node_agent_port=self.settings.node_agent_port,
+            attestation=self.attestation,
         )
 
     def _web_exchanges(self, web: WebPorts) -> WebExchanges:
@@ -168,6 +194,7 @@ class BackupService:
             watch=self.watch,
             clock=self._clock,
             ports=web,
+            attestation=self.attestation,
         )
 
     # --- the loop -------------------------------------------------------------------------------
@@ -271,6 +298,8 @@ class BackupService:
         if isinstance(step, Rest):
             for topic in ("backup", "hand-out", "confirmation", "registration"):
                 self.faults.clear(topic)
+            if self.attestation is not None:
+                self.attestation.forget_peers(but=())
 
     # --- the actions ----------------------------------------------------------------------------
 
@@ -341,15 +370,17 @@ class BackupService:
 
     async def _hand_out(self, step: HandOut) -> None:
         recovery = step.recovery
-        self._allowed(recovery)
+        foreseen = self._decide_hand_out(recovery, None)
+        if not isinstance(foreseen, EvidenceNeeded):
+            _approval(foreseen)
         await self.gate.pass_hand_out(step)
 
-        async def release() -> None:
+        async def release(peer: Verdict | None) -> None:
             view = await self.watch.look()
             if self._decide_monitoring(view.state, self._holdings()) != step:
                 raise PinChanged(f"recovery {recovery.recovery_id} changed before a share left")
             override = await self.gate.pass_hand_out(step)
-            approval = self._allowed(recovery)
+            approval = _approval(self._decide_hand_out(recovery, peer))
             if approval is not None:
                 await self._ports.approvals.spend(approval, recovery.recovery_id)
             if override is not None:
@@ -359,18 +390,16 @@ class BackupService:
         self._delivered = recovery.recovery_id
         log_event(_LOG, logging.INFO, "shares are durable at the recovering node", recovery_id=recovery.recovery_id)
 
-    def _allowed(self, recovery: Recovery) -> Approval | None:
-        """The approval to spend, or None where none is needed. Raises `PolicyRefused`."""
-        verdict = decide_hand_out(
+    def _decide_hand_out(self, recovery: Recovery, peer: Verdict | None) -> HandOutVerdict:
+        """`peer`: what the recovering node's evidence proved in the exchange under way, if there was any."""
+        return decide_hand_out(
             policy=self.settings.policy,
             network=self.settings.network,
             recovery=recovery,
             approvals=self._ports.approvals.pending(),
             now_ns=self._clock.wall_ns(),
+            peer=peer,
         )
-        if isinstance(verdict, HandOutRefused):
-            raise PolicyRefused(verdict.reason)
-        return verdict.approval
 
     async def _verify(self) -> None:
         """Every backup was opened. A failure is not tried again before the next day or start: it must not hold up more.
@@ -410,6 +439,25 @@ class BackupService:
     def delivered(self) -> int | None:
         """The recovery whose durable receipt this process holds, or None."""
         return self._delivered
+
+
+def _approval(verdict: HandOutVerdict) -> Approval | None:
+    """The approval to spend, or None where none is needed. Raises `PolicyRefused`."""
+    match verdict:
+        case HandOutAllowed(approval=approval):
+            return approval
+        case EvidenceNeeded():
+            raise PolicyRefused("the recovering node showed no evidence in this exchange")
+        case HandOutRefused(reason=reason):
+            raise PolicyRefused(reason)
+
+
+def _check_launch(policy: HandOutPolicy, attestation: Attestation | None) -> None:
+    if (policy is HandOutPolicy.ATTESTED) is (attestation is None):
+        raise ConfigInvalid(
+            f'policy "{policy}" is not for this launch: where machines show evidence it is "{HandOutPolicy.ATTESTED}" '
+            "and no other, and nowhere else"
+        )
 
 
 def _basis(action: Action, view: View) -> object:

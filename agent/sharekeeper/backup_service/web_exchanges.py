@@ -1,6 +1,7 @@
 """The two exchanges of the backup service over web endpoints (spec: "Version 2"; docs/wire-format.md).
 
-Each opens an exchange on the contract, waits for the node's answer to be final, and makes one signed request.
+Each opens an exchange on the contract, waits for the node's answer to be final, and makes one signed request; in hard
+launch, one more before that, in which both sides show their evidence.
 """
 
 import contextlib
@@ -8,23 +9,26 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
+from sharekeeper.backup_service.exchanges import Release
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.ephemeral import X25519_KEY_BYTES, ExchangeId
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.domain.protocol_state import ParticipantInfo
-from sharekeeper.errors import ProtocolViolation, UnknownExchange
-from sharekeeper.exchange import host_of
+from sharekeeper.errors import PeerFault, ProtocolViolation, SharekeeperError, UnknownExchange
+from sharekeeper.exchange import host_of, public
+from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import ChainReader, Clock, ContractCaller, Vault
 from sharekeeper.protocol.key_exchange import KeyExchangeClient
-from sharekeeper.protocol.messages import Exchange, KeyShares, Receipt
+from sharekeeper.protocol.messages import KeyShares, Receipt, ShownEvidence
 from sharekeeper.protocol.monitoring import FetchShares, HandOut
 from sharekeeper.protocol.sealed_body import NONCE_BYTES, SealedBodies
-from sharekeeper.protocol.session import WebBackupClient, WebRecoveryClient
+from sharekeeper.protocol.session import Nonces, Session, WebBackupClient, WebRecoveryClient
 from sharekeeper.reconcile import ChainWatch, uninterrupted
 from sharekeeper.secret import Secret
 from sharekeeper.spec import EPHEMERAL_KEY_BLOCKS
@@ -47,6 +51,9 @@ class Web(Protocol):
     ) -> bytes:
         """The sealed body `peer` signed in answer. Raises `PeerFault`, `UnknownExchange` among them."""
 
+    async def attest(self, base_url: str, exchange_id: ExchangeId, evidence: bytes, peer: TlsKey) -> bytes:
+        """The evidence message `peer` signed in answer to ours. Raises as `request`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebPorts:
@@ -68,7 +75,7 @@ class WebPorts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebExchanges:
-    """Who we are, and with what we exchange."""
+    """Who we are, and with what we exchange. `attestation` None: soft launch, nobody shows evidence."""
 
     account_id: AccountId
     network: NetworkId
@@ -78,6 +85,7 @@ class WebExchanges:
     watch: ChainWatch
     clock: Clock
     ports: WebPorts
+    attestation: MutualAttestation | None = None
 
     async def fetch(self, step: FetchShares) -> StoredBackup:
         """The shares of `step.keyset` are durable in the vault.
@@ -86,40 +94,45 @@ class WebExchanges:
             PeerFault: the node; nothing was stored.
             ChainFault: the chain, or a contract that does not take the record.
             HostFault: the vault.
+            AttestationUnavailable, AttestationRefused: this side's evidence.
         """
         return await _once_more(lambda: self._fetch(step))
 
-    async def hand_out(self, step: HandOut, release: Callable[[], Awaitable[None]]) -> None:
+    async def hand_out(self, step: HandOut, release: Release) -> None:
         """The recovering node has the shares durably; its sealed and signed receipt says so.
 
         `release` is awaited right before the first share byte leaves, sealed as it is: it raises if the shares
         may not leave any more.
 
         Raises:
-            PeerFault: the node, or no receipt.
+            PeerFault: the node, or no receipt; `EvidenceExpired` if the exchange lasted too long, and no share left.
             ChainFault: the chain, or a contract that does not take the record.
             NoBackup, HostFault: the vault.
+            AttestationUnavailable, AttestationRefused: this side's evidence.
             SharekeeperError: what `release` raises; no share has left.
         """
         await _once_more(lambda: self._hand_out(step, release))
 
     async def _fetch(self, step: FetchShares) -> StoredBackup:
-        session = WebBackupClient(
+        new = partial(
+            WebBackupClient,
             account_id=self.account_id,
             network=self.network,
             keyset=step.keyset,
             node_tls_key=step.node.tls_public_key,
             backup_service_tls_key=self.ports.tls.tls_key,
         )
-        async with self._agreed(session.exchange, step.node) as agreed:
-            event = session.receive(agreed.bodies.open(await agreed.ask(b"")))
+        async with self._agreed(new, step.node) as agreed:
+            event = agreed.session.receive(agreed.bodies.open(await agreed.ask(b"")))
         if not isinstance(event, KeyShares):
             raise ProtocolViolation("the node answered with something else than key shares")
+        self._check_unexpired(agreed.session)
         return await uninterrupted(self.vault.store(step.keyset, event.shares, step.node.tls_public_key))
 
-    async def _hand_out(self, step: HandOut, release: Callable[[], Awaitable[None]]) -> None:
+    async def _hand_out(self, step: HandOut, release: Release) -> None:
         recovery = step.recovery
-        session = WebRecoveryClient(
+        new = partial(
+            WebRecoveryClient,
             account_id=self.account_id,
             network=self.network,
             keyset=recovery.previous.keyset,
@@ -127,26 +140,33 @@ class WebExchanges:
             backup_service_tls_key=self.ports.tls.tls_key,
             recovery_id=recovery.recovery_id,
         )
-        async with self._agreed(session.exchange, recovery.recovering.info) as agreed:
+        async with self._agreed(new, recovery.recovering.info) as agreed:
+            session = agreed.session
             frame = session.send_shares(await self.vault.open(step.backup_id))
             body = agreed.bodies.seal(frame, self.ports.entropy(NONCE_BYTES))
             del frame
-            await release()
+            await release(session.peer_verdict)
+            self._check_unexpired(session)
             event = session.receive(agreed.bodies.open(await agreed.ask(body)))
         if not isinstance(event, Receipt):
             raise ProtocolViolation("the node answered with something else than a receipt")
 
-    @contextlib.asynccontextmanager
-    async def _agreed(self, exchange: Exchange, node: ParticipantInfo) -> AsyncIterator["_Agreed"]:
-        """Keys agreed with the node; they and the pair are forgotten when the block ends, however it ends.
+    def _check_unexpired(self, session: Session) -> None:
+        if self.attestation is not None:
+            self.attestation.check_unexpired(session)
 
-        No transaction is spent on a node that cannot be reached.
+    @contextlib.asynccontextmanager
+    async def _agreed(self, new: Callable[..., Session], node: ParticipantInfo) -> AsyncIterator["_Agreed"]:
+        """Keys agreed with the node and, if they must be, both machines' evidence accepted.
+
+        Keys and pair are forgotten when the block ends, however it ends. No transaction is spent on a node that cannot
+        be reached. `new` makes the session; only its `nonces` are missing.
         """
         url = self.ports.url_of(node)
         await self.ports.web.reach(url)
         height = (await self.watch.look()).head.height
         side = KeyExchangeClient(
-            exchange,
+            new().exchange,
             exchange_id=ExchangeId(self.ports.entropy(EXCHANGE_ID_BYTES).hex()),
             secret=Secret(self.ports.entropy(X25519_KEY_BYTES)),
             tls=self.ports.tls,
@@ -156,7 +176,11 @@ class WebExchanges:
         try:
             await self.caller.call("submit_ephemeral_key", side.arguments())
             bodies = await self._answered(side)
-            yield _Agreed(bodies=bodies, side=side, url=url, web=self.ports.web)
+            nonces = None if self.attestation is None else _nonces(bodies)
+            agreed = _Agreed(session=new(nonces=nonces), bodies=bodies, side=side, url=url, web=self.ports.web)
+            if self.attestation is not None:
+                await agreed.attest(self.attestation)
+            yield agreed
         finally:
             side.forget()
             if bodies is not None:
@@ -175,8 +199,9 @@ class WebExchanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Agreed:
-    """One exchange with keys: one request may be made."""
+    """One exchange with keys: one request for shares, or with shares, may be made."""
 
+    session: Session
     bodies: SealedBodies
     side: KeyExchangeClient
     url: str
@@ -188,6 +213,31 @@ class _Agreed:
         return await self.web.request(
             self.url, exchange.purpose, self.side.record.exchange_id, body, exchange.node_tls_key
         )
+
+    async def attest(self, attestation: MutualAttestation) -> None:
+        """Both sides' evidence is accepted; the node is told if its own is not.
+
+        Raises as `Web.attest` and `MutualAttestation`.
+        """
+        shown = self.session.receive(await self._show(await attestation.prove(self.session)))
+        if not isinstance(shown, ShownEvidence):
+            raise ProtocolViolation("the node answered with something else than its evidence")
+        try:
+            await attestation.verify(self.session, shown)
+        except SharekeeperError as fault:
+            with contextlib.suppress(PeerFault):
+                await self._show(self.session.refuse(public(fault)))
+            raise
+
+    async def _show(self, frame: bytes) -> bytes:
+        """The node's answer to evidence, or to a refusal in its place."""
+        return await self.web.attest(self.url, self.side.record.exchange_id, frame, self.side.exchange.node_tls_key)
+
+
+def _nonces(bodies: SealedBodies) -> Nonces:
+    """The ephemeral keys are made for one exchange: each is its owner's nonce."""
+    agreed = bodies.transcript
+    return Nonces(own=agreed.backup_service_key.raw, peer=agreed.node_key.raw)
 
 
 async def _once_more(exchange: Callable[[], Awaitable[T]]) -> T:

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from sharekeeper.adapters.clock import SystemClock
+from sharekeeper.adapters.near_rpc import ALLOWED_CODE_VIEWS
 from sharekeeper.cli.common import ACCOUNT_ID, config_option, json_option, show, table
 from sharekeeper.cli.near import connected, near_options
 from sharekeeper.config import load_backup_service
 from sharekeeper.config_values import NearConfig
-from sharekeeper.domain.identity import AccountId, NetworkId
+from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.protocol_state import (
     AccountRecord,
     BlockRef,
@@ -22,8 +23,10 @@ from sharekeeper.domain.protocol_state import (
     running_part,
 )
 from sharekeeper.ops.state_words import describe_state, key_event_facts
+from sharekeeper.ops.status import utc
 
 _NS = 10**9
+_NO_DATE_SECONDS = 250_000_000_000
 
 
 @click.group()
@@ -54,6 +57,16 @@ def account(*, account_id: AccountId, near: NearConfig, config_path: object, as_
 
 
 @command.command()
+@near_options
+@json_option
+def code(*, near: NearConfig, config_path: object, as_json: bool) -> None:
+    """Show which code the participants allow machines to run, and what the TEE around it may measure."""
+    del config_path
+    shown = asyncio.run(_read_code(near))
+    show("chain_code", shown, code_lines(shown), as_json=as_json)
+
+
+@command.command()
 @config_option
 @json_option
 def quorum(*, config_path: Path, as_json: bool) -> int:
@@ -79,16 +92,54 @@ async def _read_account(near: NearConfig, account_id: AccountId) -> tuple[BlockR
         return head, await rpc.account(account_id, head)
 
 
+async def _read_code(near: NearConfig) -> dict[str, Any]:
+    """What is printed of allowed code as JSON. Raises `ChainAnswerInvalid` if a view is none of docs/contract.md."""
+    async with connected(near) as (rpc, _):
+        head = await rpc.head()
+        await rpc.allowed_code(head)
+        shown = [await rpc.view(name, {}, head) for name in ALLOWED_CODE_VIEWS]
+    node, backup_service, measurements = ([dict(entry) for entry in entries] for entries in shown)
+    return {
+        "height": head.height,
+        "node": node,
+        "backup_service": backup_service,
+        "measurements": measurements,
+    }
+
+
+def code_lines(shown: dict[str, Any]) -> str:
+    """The same for people."""
+    rows: dict[str, object] = {"final block": shown["height"]}
+    for kind in ("node", "backup_service"):
+        listed = [f"{entry['code_hash']}{_until(entry)}" for entry in shown[kind]]
+        rows |= {f"{kind.replace('_', ' ')} code {number}": one for number, one in enumerate(listed, 1)}
+        rows |= {} if listed else {f"{kind.replace('_', ' ')} code": "none is allowed"}
+    for number, entry in enumerate(shown["measurements"], 1):
+        rows |= {f"measurements {number} {name}": value for name, value in entry["measurements"].items()}
+        rows |= {f"measurements {number}": f"allowed{_until(entry)}"}
+    return table(rows if shown["measurements"] else rows | {"measurements": "none are allowed"})
+
+
+def _until(entry: dict[str, Any]) -> str:
+    """A withdrawn value ends with its grace time."""
+    return "" if entry["allowed_until"] is None else f" until block {entry['allowed_until']}"
+
+
 def account_facts(head: BlockRef, record: AccountRecord) -> dict[str, Any]:
     """What is printed of an account as JSON."""
     return {
         "account_id": record.account_id,
         "height": head.height,
         "is_participant": record.is_participant,
-        "node": _node(record.node),
-        "node_candidate": _node(record.node_candidate),
+        "node": _node(record, record.node),
+        "node_candidate": _node(record, record.node_candidate),
         "backup_services": [
-            {"slot": slot, "tls_public_key": str(service.tls_public_key), "signer_public_key": str(service.signer_key)}
+            {
+                "slot": slot,
+                "tls_public_key": str(service.tls_public_key),
+                "signer_public_key": str(service.signer_key),
+                "evidence": _evidence(record, service.tls_public_key),
+            }
             for slot, service in enumerate(record.backup_services)
             if service is not None
         ],
@@ -96,13 +147,26 @@ def account_facts(head: BlockRef, record: AccountRecord) -> dict[str, Any]:
     }
 
 
-def _node(keys: NodeKeys | None) -> dict[str, str] | None:
+def _node(record: AccountRecord, keys: NodeKeys | None) -> dict[str, Any] | None:
     if keys is None:
         return None
     return {
         "url": keys.info.url,
         "tls_public_key": str(keys.info.tls_public_key),
         "signer_public_key": str(keys.signer_key),
+        "evidence": _evidence(record, keys.info.tls_public_key),
+    }
+
+
+def _evidence(record: AccountRecord, tls_key: TlsKey) -> dict[str, Any] | None:
+    """Times in seconds since 1970, UTC."""
+    found = next((one for one in record.evidence if one.tls_public_key == tls_key), None)
+    if found is None:
+        return None
+    return {
+        "digest": found.stamp.digest,
+        "attested_at": found.stamp.attested_at,
+        "valid_until": found.valid_until,
     }
 
 
@@ -117,11 +181,24 @@ def account_lines(shown: dict[str, Any]) -> str:
     machines = {"node": shown["node"], "announced node": shown["node_candidate"]}
     machines |= {f"backup service in slot {one['slot']}": one for one in shown["backup_services"]}
     for name, machine in machines.items():
-        words = {"": "none"} if machine is None else machine
+        words: dict[str, Any] = {"": "none"} if machine is None else machine
         rows |= {
-            f"{name} {key.replace('_public_', ' ')}".strip(): value for key, value in words.items() if key != "slot"
+            f"{name} {key.replace('_public_', ' ')}".strip(): _evidence_words(value) if key == "evidence" else value
+            for key, value in words.items()
+            if key != "slot"
         }
     return table(rows)
+
+
+def _evidence_words(shown: dict[str, Any] | None) -> str:
+    if shown is None:
+        return "none that is valid"
+    return f"{shown['digest']} of {_time(shown['attested_at'])}, valid until {_time(shown['valid_until'])}"
+
+
+def _time(seconds: int) -> str:
+    """In UTC, if there is such a date."""
+    return f"{utc(seconds * _NS)}" if seconds < _NO_DATE_SECONDS else f"second {seconds}"
 
 
 def facts(network: NetworkId, head: BlockRef, found: ProtocolState) -> dict[str, Any]:

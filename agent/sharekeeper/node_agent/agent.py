@@ -24,10 +24,11 @@ from sharekeeper.domain.protocol_state import (
     without_progress,
 )
 from sharekeeper.errors import PeerFault, SharekeeperError, ShareStoreCorrupt
+from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.ops.logs import log_event
-from sharekeeper.ports import ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
+from sharekeeper.ports import Attestation, ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
 from sharekeeper.protocol.contract_json import encode_evidence_stamp
 from sharekeeper.protocol.onboarding import (
     NodeOnboarding,
@@ -96,6 +97,8 @@ class NodeAgentPorts:
     clock: Clock
     web_identity: KeyPair | None = None
     """The own TLS key where version 2 is spoken; then `serve` is never called."""
+    attestation: Attestation | None = None
+    """None: soft launch, in which no machine shows evidence (`unsafe_no_attestation`)."""
 
 
 class NodeAgent:
@@ -111,6 +114,7 @@ class NodeAgent:
         self._tls_key = settings.own.info.tls_public_key
         self.watch: Final = ChainWatch(ports.chain, ports.clock, floor=ports.memory.floor_height)
         self.faults: Final = Faults(ports.clock)
+        self.attestation: Final = None if ports.attestation is None else self._mutual(ports.attestation)
         self._sessions = Sessions(
             account_id=settings.account_id,
             network=settings.network,
@@ -118,6 +122,7 @@ class NodeAgent:
             store=ports.store,
             memory=ports.memory,
             look=self.watch.look,
+            attestation=self.attestation,
         )
         self.web: Final = None if ports.web_identity is None else self._web_sessions(ports.web_identity)
         """Version 2, or None where version 1 is spoken."""
@@ -139,6 +144,16 @@ class NodeAgent:
         self.node_run = NodeRunDecision(run=NodeRun.LEAVE, fenced=False, reason="starting")
         self.exchanges_total: dict[tuple[str, str], int] = {}
         """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
+
+    def _mutual(self, attestation: Attestation) -> MutualAttestation:
+        return MutualAttestation(
+            attestation,
+            account_id=self.settings.account_id,
+            chain=self._ports.chain,
+            look=self.watch.look,
+            clock=self._clock,
+            faults=self.faults,
+        )
 
     def _web_sessions(self, identity: KeyPair) -> WebSessions:
         ports = WebSessionPorts(
@@ -360,6 +375,8 @@ class NodeAgent:
         if self._record is None or self._record[0] != view.head.hash:
             before = self.backup_services
             self._record = (view.head.hash, await self._ports.chain.account(self.settings.account_id, view.head))
+            if self.attestation is not None:
+                self.attestation.forget_peers(but=self._record[1].backup_service_tls_keys)
             if before not in (None, self.backup_services):
                 words = ", ".join(map(str, self.backup_services or ())) or "none"
                 log_event(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sharekeeper.mutual_attestation import refused_evidence
 from sharekeeper.node_agent.agent import NodeAgent
 from sharekeeper.ops.report import Metric, Report, counter, gauge
 from sharekeeper.ops.status import (
@@ -52,6 +53,7 @@ def _metrics(agent: NodeAgent, now_ns: int) -> Sequence[Metric]:
         gauge("sharekeeper_shares_staged", "1 while a recovery's shares are staged.", agent.staged is not None),
         gauge("sharekeeper_node_running", "1 when the MPC node was last made sure to run.", agent.node_running),
         counter("sharekeeper_exchanges_total", "Exchanges that ended, by purpose and result.", exchanges),
+        refused_evidence(agent.attestation),
     ]
 
 

@@ -8,19 +8,23 @@ from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare, Purpose
 from sharekeeper.domain.protocol_state import Recovery, running_part
-from sharekeeper.errors import PeerFault, PeerRefused, SharekeeperError, ViewsDiffer
-from sharekeeper.exchange import receive, take, tell
+from sharekeeper.errors import PeerRefused, SharekeeperError, ViewsDiffer
+from sharekeeper.exchange import public, receive, take, tell
+from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ports import Channel, KeyShareStore
 from sharekeeper.protocol.messages import Hello, KeyShares, Receipt, Refusal, decode_hello, encode_message
 from sharekeeper.protocol.recovery_protocol import names, recovers
-from sharekeeper.protocol.session import BackupServer, RecoveryServer
+from sharekeeper.protocol.session import BackupServer, Nonces, RecoveryServer, Session
 from sharekeeper.reconcile import Memory, View, uninterrupted
 from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sessions:
-    """Who we are, and what a session needs. `look` is the newest final view, asked from the chain."""
+    """Who we are, and what a session needs. `look` is the newest final view, asked from the chain.
+
+    `attestation` None: soft launch, nobody shows evidence.
+    """
 
     account_id: AccountId
     network: NetworkId
@@ -28,6 +32,7 @@ class Sessions:
     store: KeyShareStore
     memory: Memory
     look: Callable[[], Awaitable[View]]
+    attestation: MutualAttestation | None = None
     import_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while staged shares are decided on or changed."""
 
@@ -36,7 +41,8 @@ class Sessions:
 
         Raises:
             PeerFault: the backup service, or its view of the contract; it has been told.
-            ChainFault, HostFault: this side; it has been told that there is a fault.
+            ChainFault, HostFault, AttestationUnavailable, AttestationRefused: this side; it has been told that
+                there is a fault.
         """
         frame = await channel.receive_frame(MAX_CONTROL_FRAME_BYTES)
         try:
@@ -53,7 +59,10 @@ class Sessions:
         return purpose
 
     async def _serve_backup(self, channel: Channel, hello: bytes) -> None:
-        """Spec: "Backup", step 3: exactly the shares of the keyset in force, to the registered backup service."""
+        """Spec: "Backup", step 3: exactly the shares of the keyset in force, to the registered backup service.
+
+        In hard launch they are read only when its evidence is accepted, and sent while that is valid.
+        """
         keyset = await self.keyset_in_force()
         session = BackupServer(
             account_id=self.account_id,
@@ -61,10 +70,11 @@ class Sessions:
             keyset=keyset,
             node_tls_key=self.tls_key,
             backup_service_tls_key=channel.peer,
+            nonces=self.nonces(),
         )
-        await take(channel, session, Hello, hello)
+        await self._meet(channel, session, hello)
         shares = await self.shares_of(keyset)
-        await channel.send_frame(session.send_hello())
+        self.check_unexpired(session)
         await channel.send_frame(session.send_shares(shares))
         del shares
         await receive(channel, session, Receipt)
@@ -93,8 +103,8 @@ class Sessions:
         """Spec: "Recovery Protocol": the recovering node gets its key shares; they are staged, durable, not in use.
 
         1. This machine is the recovering node at the newest final block. 2. Both sides name the same
-        recovery and keyset. 3. The shares are those of that keyset. 4. The recovery still lasts.
-        5. Durable. 6. Receipt.
+        recovery and keyset and, in hard launch, have shown their evidence. 3. The shares are those of that keyset.
+        4. The evidence is still valid, the recovery still lasts. 5. Durable. 6. Receipt.
         """
         recovery = await self.own_recovery()  # 1
         session = RecoveryServer(
@@ -104,12 +114,29 @@ class Sessions:
             node_tls_key=self.tls_key,
             backup_service_tls_key=channel.peer,
             recovery_id=recovery.recovery_id,
+            nonces=self.nonces(),
         )
-        await take(channel, session, Hello, hello)  # 2
-        await channel.send_frame(session.send_hello())
+        await self._meet(channel, session, hello)  # 2
         shares = (await receive(channel, session, KeyShares)).shares  # 3
+        self.check_unexpired(session)  # 4
         await self.stage(recovery, shares)  # 4, 5
         await channel.send_frame(session.send_receipt())  # 6
+
+    async def _meet(self, channel: Channel, session: Session, hello: bytes) -> None:
+        """Both sides have said the same hello and, if they must, shown their evidence."""
+        await take(channel, session, Hello, hello)
+        await channel.send_frame(session.send_hello())
+        if self.attestation is not None:
+            await self.attestation.answer(channel, session)
+
+    def nonces(self) -> Nonces | None:
+        """What a new session is given: a fresh nonce in hard launch, None in soft launch."""
+        return None if self.attestation is None else self.attestation.nonces()
+
+    def check_unexpired(self, session: Session) -> None:
+        """Returns when no evidence of `session` has expired at this moment. Raises `EvidenceExpired`."""
+        if self.attestation is not None:
+            self.attestation.check_unexpired(session)
 
     async def own_recovery(self) -> Recovery:
         """The recovery of this machine at the newest final block. Raises `ViewsDiffer`, `ChainFault`."""
@@ -135,10 +162,3 @@ def _own_recovery(view: View, own: Sessions) -> Recovery:
     if not isinstance(state, Recovery) or not recovers(state, own.account_id, own.tls_key):
         raise ViewsDiffer(f"at block {view.head.height} no recovery of this machine is under way; try again")
     return state
-
-
-def public(fault: SharekeeperError) -> SharekeeperError:
-    """What the peer may know of a fault: nothing of this host."""
-    if isinstance(fault, PeerFault):
-        return fault
-    return type(fault)("the node agent has a fault of its own; its log says which")

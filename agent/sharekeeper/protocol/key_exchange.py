@@ -188,15 +188,13 @@ class KeyExchangeServer(KeyExchange):
         opening = keys.backup_service
         return self._is_own(keys.node) and opening is not None and opening.record == self.opening
 
-    def derive(self, keys: EphemeralKeys, height: int) -> SealedBodies:
-        """The keys. `keys`: the contract's at final block `height`.
+    def check_records(self, keys: EphemeralKeys, height: int) -> None:
+        """Returns when this exchange may go on. `keys`: the contract's at final block `height`.
 
         Raises:
             RecordExpired: the key's time is over.
             RecordReplaced: the contract does not show both records.
             Reflected: the opening record's key is the own one.
-            WeakKey: the backup service's key contributes nothing.
-            UnknownExchange: the pair was used or forgotten.
         """
         if height >= self.record.expires_on:
             raise RecordExpired(f"the time of exchange {self.record.exchange_id} was over at block {height}")
@@ -204,6 +202,16 @@ class KeyExchangeServer(KeyExchange):
             raise RecordReplaced("the contract shows other records than this exchange was opened and answered with")
         if self.opening.public_key == self.record.public_key:
             raise Reflected("the backup service gave the node's own ephemeral key back")
+
+    def derive(self, keys: EphemeralKeys, height: int) -> SealedBodies:
+        """The keys. `keys`: the contract's at final block `height`.
+
+        Raises:
+            PeerFault: as `check_records`.
+            WeakKey: the backup service's key contributes nothing.
+            UnknownExchange: the pair was used or forgotten.
+        """
+        self.check_records(keys, height)
         transcript = Transcript(
             exchange=self.exchange,
             exchange_id=self.record.exchange_id,

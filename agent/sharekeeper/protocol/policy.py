@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from sharekeeper.domain.attestation import Verdict
 from sharekeeper.domain.backup import Approval
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.protocol_state import Recovery
 from sharekeeper.spec import MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH
 
+_NS: Final = 1_000_000_000
 PUBLIC_CHAIN_IDS: Final = frozenset({"mainnet", "testnet"})
 PUBLIC_GENESIS_HASHES: Final = frozenset({MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH})
 CURE: Final = (
@@ -20,10 +22,19 @@ CURE: Final = (
 
 
 class HandOutPolicy(StrEnum):
-    """`approve`: the operator consents beforehand; `automatic`: the contract's word is enough (dev chain, drills)."""
+    """Whose word lets shares leave.
+
+    `approve`: the operator's, given beforehand. `automatic`: the contract's is enough (dev chain, drills).
+    `attested`: the evidence of the recovering node, made for this very exchange; hard launch, and nothing else there.
+    """
 
     APPROVE = "approve"
     AUTOMATIC = "automatic"
+    ATTESTED = "attested"
+
+
+SOFT_LAUNCH_POLICIES: Final = (HandOutPolicy.APPROVE, HandOutPolicy.AUTOMATIC)
+"""What may be chosen where no machine shows evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +51,12 @@ class HandOutRefused:
     reason: str
 
 
-HandOutVerdict = HandOutAllowed | HandOutRefused
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceNeeded:
+    """No share leaves before the recovering node's evidence is accepted in the exchange that is to carry the shares."""
+
+
+HandOutVerdict = HandOutAllowed | HandOutRefused | EvidenceNeeded
 
 
 def is_public_network(network: NetworkId) -> bool:
@@ -55,15 +71,19 @@ def decide_hand_out(
     recovery: Recovery,
     approvals: Sequence[Approval],
     now_ns: int,
+    peer: Verdict | None = None,
 ) -> HandOutVerdict:
     """Whether the shares of `recovery.previous.keyset` may go to the recovering node, at wall time `now_ns`.
 
     Spec: "Recovery", backup service, step 3; design decision 8. Checked: 1. `automatic` only off the
     public networks; 2. `approve`: one approval that agrees with the recovery in account, TLS key,
     url, signer key and keyset; 3. made before the recovery started; 4. before its deadline;
-    5. unspent, or spent on this very recovery. Not checked: that the peer is the recovering node,
-    which the channel's pin does.
+    5. unspent, or spent on this very recovery; 6. `attested`: `peer`, which is what the evidence of the other side
+    proved in this exchange, is there and still valid. Not checked: that the peer is the recovering node, which the
+    channel's pin does, and what its evidence proves (`mutual_attestation`).
     """
+    if policy is HandOutPolicy.ATTESTED:
+        return _decide_attested(peer, now_ns)
     if policy is HandOutPolicy.AUTOMATIC:
         if is_public_network(network):
             return HandOutRefused(
@@ -79,6 +99,14 @@ def decide_hand_out(
             return HandOutAllowed(approval=own[index])
     closest = min(reversed(objections.values()), key=len)
     return HandOutRefused(reason=f"no approval covers this recovery ({'; '.join(closest)}): {CURE}")
+
+
+def _decide_attested(peer: Verdict | None, now_ns: int) -> HandOutVerdict:
+    if peer is None:
+        return EvidenceNeeded()
+    if now_ns >= peer.expires_at_s * _NS:
+        return HandOutRefused(reason="the recovering node's evidence expired before a share left; try again")
+    return HandOutAllowed(approval=None)
 
 
 def _objections(approval: Approval, recovery: Recovery, now_ns: int) -> Iterator[str]:

@@ -8,10 +8,15 @@ An adapter asks, these functions decide. Rules:
 3. Agreed is the newest block, not older than `MAX_BLOCK_AGE_SECONDS`, for which a quorum gives the same height, hash
    and timestamp and the same bytes of every view at it: the same endpoints for all of it.
 4. Endpoints are judged by what is agreed. Where nothing is agreed, nobody is called a liar.
+
+In hard launch the own node decides, since it runs inside the TEE and follows the chain from a measured anchor; endpoints
+outside are named by nobody who is trusted, so their silence counts for nothing. What they can do is veto:
+
+5. One that shows another block or other views than the own node, at a height that both have as final, stops it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -86,6 +91,10 @@ FAULT_OF: Final[dict[Standing, type[ChainFault]]] = {
 """The error that stands for an endpoint that does not agree."""
 
 
+VETOES: Final = frozenset({Standing.FORKS, Standing.LIES})
+"""What an endpoint outside must show to stop the own node in hard launch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """One endpoint's standing; `said` is what it said, in words."""
@@ -102,15 +111,21 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """The outcome of asking all endpoints once."""
+    """The outcome of asking all endpoints once. `vetoed`: by rule 5."""
 
     quorum: int
     agreed: Agreed | None
     judgements: tuple[Judgement, ...]
+    vetoed: bool = False
 
     def missing(self) -> NoQuorum:
         """Why there is no quorum, endpoint by endpoint."""
         heard = "; ".join(f"{one.endpoint}: {one.said}" for one in self.judgements)
+        if self.vetoed:
+            return NoQuorum(
+                f"a NEAR endpoint outside contradicts the node inside the TEE ({heard}): find out which of them follows "
+                "another chain; take an endpoint that lies out of the addresses"
+            )
         return NoQuorum(
             f"no {self.quorum} of {len(self.judgements)} NEAR endpoints agree on one fresh final block and the state at "
             f"it ({heard}): compare them with `sharekeeper chain quorum`"
@@ -153,11 +168,35 @@ def decide_agreed(statements: Sequence[Statement], *, quorum: int, now_ns: int) 
 def decide_survey(statements: Sequence[Statement], *, quorum: int, now_ns: int) -> Survey:
     """What is agreed, and each endpoint judged by it."""
     agreed = decide_agreed(statements, quorum=quorum, now_ns=now_ns)
-    judgements = []
-    for one in statements:
-        standing, said = _judge(one, agreed, now_ns)
-        judgements.append(Judgement(statement=one, standing=standing, said=said))
-    return Survey(quorum=quorum, agreed=agreed, judgements=tuple(judgements))
+    judgements = tuple(_judgement(one, agreed, now_ns) for one in statements)
+    return Survey(quorum=quorum, agreed=agreed, judgements=judgements)
+
+
+def decide_veto(own: Statement, others: Sequence[tuple[Statement, Statement]], *, now_ns: int) -> Survey:
+    """What the own node shows, unless an endpoint outside vetoes it (rule 5).
+
+    `own`: at its newest final block. `others`: what each endpoint outside says at a height, and the own node there.
+    """
+    judgements = [_judgement(one, _agreed(there), now_ns) for one, there in others]
+    vetoed = any(one.standing in VETOES for one in judgements)
+    agreed = None if vetoed or own.final is None or not is_fresh(own.final, now_ns) else _agreed(own)
+    if agreed is not None:
+        witnesses = (own.endpoint, *(one.endpoint for one in judgements if one.standing is Standing.AGREES))
+        agreed = replace(agreed, witnesses=witnesses)
+    judged = (_judgement(own, agreed, now_ns), *judgements)
+    return Survey(quorum=1, agreed=agreed, judgements=judged, vetoed=vetoed)
+
+
+def _agreed(one: Statement) -> Agreed | None:
+    """What one endpoint alone says."""
+    if one.block is None or one.views is None:
+        return None
+    return Agreed(block=one.block, views=one.views, witnesses=(one.endpoint,))
+
+
+def _judgement(one: Statement, agreed: Agreed | None, now_ns: int) -> Judgement:
+    standing, said = _judge(one, agreed, now_ns)
+    return Judgement(statement=one, standing=standing, said=said)
 
 
 def is_fresh(block: BlockRef, now_ns: int) -> bool:

@@ -64,7 +64,7 @@ class SealedBodies:
     def __init__(self, role: Role, transcript: Transcript, *, receive: Secret, send: Secret) -> None:
         """`receive` and `send`: 32 bytes each, this side's session keys."""
         self._role = role
-        self._transcript = transcript
+        self.transcript: Final = transcript
         self._receive: Secret | None = receive
         self._send: Secret | None = send
 
@@ -77,7 +77,7 @@ class SealedBodies:
         if self._send is None:
             raise RuntimeError("a key of an exchange seals one message")
         key, self._send = self._send, None
-        data = self._transcript.canonical(self._role)
+        data = self.transcript.canonical(self._role)
         return nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(message, data, nonce, key.reveal())
 
     def open(self, body: bytes) -> bytes:
@@ -93,7 +93,7 @@ class SealedBodies:
         if len(body) < NONCE_BYTES + TAG_BYTES:
             raise SealBroken(f"the peer's body has {len(body)} bytes, too few to be sealed")
         sender = Role.NODE if self._role is Role.BACKUP_SERVICE else Role.BACKUP_SERVICE
-        data = self._transcript.canonical(sender)
+        data = self.transcript.canonical(sender)
         try:
             return crypto_aead_xchacha20poly1305_ietf_decrypt(
                 body[NONCE_BYTES:], data, body[:NONCE_BYTES], key.reveal()

@@ -123,7 +123,7 @@ class Session:
             backup_service_tls_key=backup_service_tls_key,
         )
         self.moves: Final = self._opening(attested=nonces is not None) | self.transfer
-        self._keyset = keyset
+        self.keyset: Final = keyset
         self._nonces = nonces
         self._state = self._start
         self._own_verdict: Verdict | None = None
@@ -157,13 +157,12 @@ class Session:
 
     @property
     def peer_role(self) -> Role:
-        """On which side of the exchange the peer stands, and whose code its evidence must be of."""
+        """On which side of the exchange the peer stands."""
         return Role.NODE if self.role is Role.BACKUP_SERVICE else Role.BACKUP_SERVICE
 
-    @property
-    def own_tls_key(self) -> TlsKey:
-        """The key this side proves."""
-        return self.exchange.node_tls_key if self.role is Role.NODE else self.exchange.backup_service_tls_key
+    def code_of(self, side: Role) -> Role:
+        """Which role's code the machine on that side must run: that is what its evidence is checked for."""
+        return side
 
     @property
     def peer_tls_key(self) -> TlsKey:
@@ -252,7 +251,7 @@ class Session:
 
     def send_shares(self, shares: tuple[KeyShare, ...]) -> bytes:
         """The frame of the shares; it holds secrets. Raises `SharesMismatch` if they are not the keyset's."""
-        check_shares(self._keyset, shares)
+        check_shares(self.keyset, shares)
         frame = self._send(KeyShares(shares=shares))
         self._payload_digest = payload_digest(frame)
         return frame
@@ -319,7 +318,7 @@ class Session:
 
     def _check_shares(self, message: KeyShares) -> None:
         try:
-            check_shares(self._keyset, message.shares)
+            check_shares(self.keyset, message.shares)
         except SharesMismatch as error:
             raise SharesRefused(f"the peer's shares are not those of the keyset on the contract: {error}") from None
 
