@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from sharekeeper.config import BackupServiceConfig, NodeAgentConfig, load_backup
 from sharekeeper.config_values import Transfer
 from sharekeeper.domain.identity import TlsKey
 from sharekeeper.domain.protocol_state import BackupServiceKeys, NodeKeys, ParticipantInfo
-from sharekeeper.foundation import Foundation, run_agent, run_service, until_signal
+from sharekeeper.foundation import Foundation, public_keys_of, run_agent, run_service, until_signal
 from sharekeeper.keys import BackupServiceKeyFiles, NodeKeyFiles, load_backup_service_keys, load_node_keys
 from sharekeeper.ops.logs import configure_logs, log_event
 from sharekeeper.ports import Channel
@@ -164,7 +165,8 @@ async def _node_agent(config: NodeAgentConfig, keys: NodeKeyFiles) -> None:
                 web_identity=keys.tls if config.transfer is Transfer.WEB else None,
             ),
         )
-        await run_agent(stack, base, agent, config.listen, keys)
+        public_data = partial(public_keys_of, keys.tls, keys.account)
+        await run_agent(stack, base, agent, keys.tls, listen=config.listen, public_data=public_data)
 
 
 # --- both --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,6 @@ from sharekeeper.config_values import NearConfig, NetAddress
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, NetworkId
 from sharekeeper.errors import ChainFault
-from sharekeeper.keys import NodeKeyFiles
 from sharekeeper.ops.health import HealthServer, public_data_page, public_pages
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ops.report import Report
@@ -30,13 +29,15 @@ from sharekeeper.ports import ContractCaller
 from sharekeeper.spec import PUBLIC_DATA_PATH
 
 if TYPE_CHECKING:
-    from sharekeeper.adapters.web_server import WebServer
+    from sharekeeper.adapters.web_server import Exchanges, WebServer
     from sharekeeper.backup_service.service import BackupService
     from sharekeeper.node_agent.agent import NodeAgent
-    from sharekeeper.node_agent.web_sessions import WebSessions
 
 _LOG: Final = logging.getLogger(__name__)
 _START_RETRY_SECONDS: Final = 1.0
+
+PublicData = Callable[[], Mapping[str, Any]]
+"""What the page of public data shows at the moment it is asked."""
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> None:
@@ -148,7 +149,13 @@ async def run_service(base: Foundation, service: "BackupService") -> None:
 
 
 async def run_agent(
-    stack: contextlib.AsyncExitStack, base: Foundation, agent: "NodeAgent", listen: NetAddress, keys: NodeKeyFiles
+    stack: contextlib.AsyncExitStack,
+    base: Foundation,
+    agent: "NodeAgent",
+    tls: KeyPair,
+    *,
+    listen: NetAddress,
+    public_data: PublicData,
 ) -> None:
     """The node agent runs, its report on the health pages, and is met at `listen`, until cancelled. Raises `HostFault`."""
     from sharekeeper.node_agent.report import report_node_agent  # noqa: PLC0415
@@ -156,19 +163,25 @@ async def run_agent(
     base.report = lambda: report_node_agent(agent, base.clock.wall_ns())
     listener: ChannelListener | WebServer
     if agent.web is None:
-        listener = ChannelListener(listen.host, listen.port, keys.tls, agent.expected_peers, agent.serve)
+        listener = ChannelListener(listen.host, listen.port, tls, agent.expected_peers, agent.serve)
     else:
-        listener = _web_server(listen, keys, agent.web, base)
+        listener = web_server(base, listen, tls, agent.web, public_data)
     await listener.start()
     stack.push_async_callback(listener.stop)
     log_event(_LOG, logging.INFO, "node agent started", account_id=agent.settings.account_id, port=listener.port)
     await agent.run(listener)
 
 
-def _web_server(address: NetAddress, keys: NodeKeyFiles, exchanges: "WebSessions", base: Foundation) -> "WebServer":
+def web_server(
+    base: Foundation, address: NetAddress, tls: KeyPair, exchanges: "Exchanges", public_data: PublicData
+) -> "WebServer":
     """Version 2's endpoints, beside the pages that other machines may read."""
     from sharekeeper.adapters.web_server import WebServer  # noqa: PLC0415
 
-    shown = {"tls_public_key": str(keys.tls.tls_key), "account_public_key": str(keys.account.signer_key)}
-    pages = {**public_pages(base.render), PUBLIC_DATA_PATH: public_data_page(shown)}
-    return WebServer(address.host, address.port, keys.tls, exchanges, base.clock, pages=pages)
+    pages = {**public_pages(base.render), PUBLIC_DATA_PATH: public_data_page(public_data)}
+    return WebServer(address.host, address.port, tls, exchanges, base.clock, pages=pages)
+
+
+def public_keys_of(tls: KeyPair, account: KeyPair) -> Mapping[str, Any]:
+    """The keys that the page of public data shows."""
+    return {"tls_public_key": str(tls.tls_key), "account_public_key": str(account.signer_key)}

@@ -308,13 +308,14 @@ async def world(
     epoch_id: int = 5,
     block_ms: int = BLOCK_MS,
     config: dict[str, int] | None = None,
+    operator: type[Operator] = Operator,
     **operator_settings: Any,
 ) -> AsyncIterator[World]:
     """A network in Running, no daemon runs yet. The old nodes of `names` are participants and hold their shares."""
     owner = KeyPair.generate(secrets.token_bytes(32))
     port = free_port("127.0.0.1")
     operators = {
-        name: Operator(
+        name: operator(
             account_id=AccountId(f"{name}.test.near"),
             directory=directory / name,
             number=number,
@@ -337,8 +338,8 @@ async def world(
         rpc = await stack.enter_async_context(
             NearRpc(url=chain.rpc_url, contract_id=CONTRACT, chain_id=CHAIN_ID, genesis_hash=None, clock=CLOCK)
         )
-        for operator in operators.values():
-            operator.rpc_url = chain.rpc_url
+        for one in operators.values():
+            one.rpc_url = chain.rpc_url
         network = World(chain, rpc, owner, operators)
         network.network = await rpc.network()
         network.dealt = deal(

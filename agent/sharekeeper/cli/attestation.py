@@ -54,7 +54,7 @@ def _evidence_options(command: Command) -> Command:
 
 @click.group()
 def command() -> None:
-    """Verify what a machine in a TEE shows; compute what operators vote for."""
+    """Verify what a machine in a TEE shows; compute what to vote for."""
 
 
 @command.command()

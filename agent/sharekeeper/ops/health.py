@@ -1,7 +1,7 @@
 """The daemon's own pages on the loopback: `/health`, `/metrics`, `/status`. They show public facts only."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -58,11 +58,14 @@ def public_pages(report: Callable[[], Report]) -> dict[str, Page]:
     return {"/health": _page(report, _health), "/metrics": _page(report, _metrics)}
 
 
-def public_data_page(public_data: Mapping[str, str]) -> Page:
-    """The page that shows a machine's public keys. Nobody may take keys from it without another proof."""
+def public_data_page(public_data: Callable[[], Mapping[str, Any]]) -> Page:
+    """The page that shows what `public_data` returns: public keys, which nobody may take from it without another proof.
+
+    In hard launch the proof stands beside them: evidence over both keys.
+    """
 
     async def handle(_request: web.BaseRequest) -> web.StreamResponse:
-        return web.json_response(dict(public_data))
+        return web.json_response(dict(public_data()))
 
     return handle
 
