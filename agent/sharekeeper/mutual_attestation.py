@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Final
 
 from sharekeeper.domain.attestation import Evidence, Verdict
@@ -110,7 +111,7 @@ class MutualAttestation:
         """The peer's evidence is accepted: at the newest final block, the contract and every check allow it.
 
         1. The contract shows evidence of the peer's TLS key that is valid. 2. The verifier's checks, with what the
-        contract allows at that same block.
+        contract allows at that same block. What is accepted lasts no longer than either.
 
         Raises:
             PeerNotAttested: a check failed; health shows it until evidence of this peer is accepted.
@@ -129,7 +130,7 @@ class MutualAttestation:
 
     def check_unexpired(self, session: Session) -> None:
         """Returns when the evidence of both sides is valid at this moment. Raises `EvidenceExpired`."""
-        session.check_unexpired(self._clock.wall_ns() // _NS)
+        session.check_unexpired(self._now_s())
 
     def forget_peers(self, but: Collection[TlsKey]) -> None:
         """Only `but` are peers now: what was wrong with others is no concern any more."""
@@ -140,20 +141,25 @@ class MutualAttestation:
         peer, role = session.peer_tls_key, session.code_of(session.peer_role)
         head = (await self._look()).head
         record = await self._chain.account(self._account_id, head)
-        if record.evidence_of(peer) is None:  # 1
+        recorded = next((one for one in record.evidence if one.tls_public_key == peer), None)
+        if recorded is None or self._now_s() >= recorded.valid_until:  # 1
             raise PeerNotAttested(
                 f"at block {head.height} the contract has no valid evidence of {peer}: the {role} there must register "
                 "its own",
                 check=STAMP_CHECK,
             )
         try:
-            return await self._check(evidence, role, session.report_data(session.peer_role), head)  # 2
+            verdict = await self._check(evidence, role, session.report_data(session.peer_role), head)  # 2
         except AttestationRefused as error:
             raise PeerNotAttested(f"the evidence of {role} {peer} is refused: {error}", check=error.check) from None
+        return replace(verdict, expires_at_s=min(verdict.expires_at_s, recorded.valid_until))
 
     async def _check(self, evidence: Evidence, role: Role, report_data: bytes, at: BlockRef) -> Verdict:
         async with _deadline("evidence could not be checked"):
             return await self._attestation.check(evidence, role=role, report_data=report_data, at=at)
+
+    def _now_s(self) -> int:
+        return self._clock.wall_ns() // _NS
 
     def _note(self, peer: TlsKey, fault: PeerNotAttested) -> None:
         check = fault.check or "unknown"

@@ -17,6 +17,7 @@ from sharekeeper.adapters.web_client import WebClient
 from sharekeeper.adapters.web_server import WebLimits, WebServer
 from sharekeeper.backup_service.web_exchanges import WebExchanges, WebPorts
 from sharekeeper.crypto.keypair import KeyPair
+from sharekeeper.domain.attestation import Verdict
 from sharekeeper.domain.ephemeral import PublishedRecord
 from sharekeeper.domain.identity import Role, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Keyset
@@ -32,6 +33,7 @@ from sharekeeper.domain.protocol_state import (
     Running,
 )
 from sharekeeper.errors import SharekeeperError, TransactionFailed
+from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.ports import ContractCaller
@@ -42,6 +44,7 @@ from sharekeeper.protocol.sealed_body import SealedBodies
 from sharekeeper.reconcile import ChainWatch, Faults
 from sharekeeper.secret import Secret
 from sharekeeper.spec import PUBLIC_DATA_PATH
+from tests.protocol.attestation_values import TestTee, stamped
 from tests.protocol.exchange_values import (
     ALICE,
     BACKUP_SERVICE,
@@ -88,10 +91,14 @@ FETCH = FetchShares(keyset=KEYSET, node=INFO)
 
 
 class SimulatedContract(SimulatedChain):
-    """Takes records as the contract does: in one form, one for each exchange id and role, unverified."""
+    """Takes records as the contract does: in one form, one for each exchange id and role, unverified.
+
+    Its account's machines have valid evidence.
+    """
 
     def __init__(self) -> None:
-        super().__init__(SystemClock(), RUNNING, RECORD)
+        valid = stamped(NODE.tls_key, BACKUP_SERVICE.tls_key)
+        super().__init__(SystemClock(), RUNNING, replace(RECORD, evidence=valid))
         self.taken: list[PublishedRecord] = []
 
     def take(self, args: dict) -> None:
@@ -148,12 +155,17 @@ class EvilNode:
         self.rig, self.answer = rig, answer
         self.side: KeyExchangeServer | None = None
         self.publish: Callable[[KeyExchangeServer], PublishedRecord] | None = None
+        self.shows: Callable[[bytes], bytes] = lambda body: body
 
     async def expected_peers(self):
         return (BACKUP_SERVICE.tls_key,)
 
     def admit(self, peer, purpose, exchange_id):
         pass
+
+    async def attest(self, peer, exchange_id, body):
+        assert self.side is not None
+        return self.shows(body)
 
     async def serve(self, peer, purpose, exchange_id, body):
         assert self.side is not None
@@ -240,10 +252,11 @@ def with_body(message: bytes, body: bytes) -> bytes:
 class Rig:
     """The backup service on one side, the node on the other."""
 
-    def __init__(self, directory: Path, limits: WebLimits) -> None:
+    def __init__(self, directory: Path, limits: WebLimits, *, attested: bool = False) -> None:
         self.directory = directory
         self.chain = SimulatedContract()
         self.clock = self.chain.clock
+        self.tees = {role: TestTee(role, self.clock) for role in Role}
         self.entropy, self.relay = Entropy(), Relay()
         self.service_caller, self.node_caller = SimulatedCaller(self.chain), SimulatedCaller(self.chain)
         self.store = DirectoryKeyShareStore(directory / "keyshares")
@@ -259,14 +272,27 @@ class Rig:
         )
         self.limits = limits
         self.released = 0
+        self.verdicts: list[Verdict | None] = []
         self.ended: list[tuple[str, str]] = []
         self.faults = Faults(self.clock)
         self.pinned: tuple[TlsKey, ...] = (BACKUP_SERVICE.tls_key,)
         self.node_watch = ChainWatch(self.chain, self.clock)
         self.node_watch.pause_seconds = 0.01
+        self.mutual = {role: self.new_mutual(role) if attested else None for role in Role}
         self.web = self.new_node()
         self.turning = True
         self.evil: EvilNode | None = None
+
+    def new_mutual(self, role: Role) -> MutualAttestation:
+        """What the machine of that role shows and demands in hard launch."""
+        return MutualAttestation(
+            self.tees[role],
+            account_id=ALICE,
+            chain=self.chain,
+            look=ChainWatch(self.chain, self.clock).look,
+            clock=self.clock,
+            faults=self.faults,
+        )
 
     def new_node(self) -> WebSessions:
         """The node's side after a restart: nothing of an exchange survives."""
@@ -277,6 +303,7 @@ class Rig:
             store=self.store,
             memory=PlainMemory(),
             look=self.node_watch.look,
+            attestation=self.mutual[Role.NODE],
         )
 
         async def account(_view):
@@ -320,6 +347,7 @@ class Rig:
                 node_url=None,
                 entropy=self.entropy,
             ),
+            attestation=self.mutual[Role.BACKUP_SERVICE],
         )
 
     def exchange(self):
@@ -336,8 +364,9 @@ class Rig:
         step = HandOut(recovery=RECOVERY, backup_id=KEYSET.backup_id(NETWORK, ALICE))
         await self.exchanges(**settings).hand_out(step, self.release)
 
-    async def release(self, _peer) -> None:
+    async def release(self, peer) -> None:
         self.released += 1
+        self.verdicts.append(peer)
 
     def as_evil(self, answer: Callable[[SealedBodies, bytes], bytes]) -> EvilNode:
         """The honest node is gone; one that lies has its key."""
@@ -369,9 +398,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(directory: Path, *, limits: WebLimits | None = None) -> AsyncIterator[Rig]:
+async def rig(directory: Path, *, limits: WebLimits | None = None, attested: bool = False) -> AsyncIterator[Rig]:
     """A node that holds its shares and a backup service with an empty vault, a relay between them."""
-    made = Rig(directory, limits or WebLimits())
+    made = Rig(directory, limits or WebLimits(), attested=attested)
     await made.holds(KEYSET)
 
     async def page(_request):

@@ -1,10 +1,14 @@
 """Collateral is kept only if Intel signed it for this platform and all of it is valid now."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dcap_qvl
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,6 +158,22 @@ def test_a_document_for_something_else_is_refused(name, change, reason):
 def test_the_revocation_list_of_another_authority_is_refused():
     with pytest.raises(ValueError, match="processor authority"):
         check(platform=Platform(fmspc=PLATFORM.fmspc, ca="processor"))
+
+
+@pytest.mark.parametrize("name", ["pck_crl", "root_ca_crl"])
+def test_a_revocation_list_of_a_version_that_is_not_is_refused(name):
+    with pytest.raises(ValueError, match="of a kind that Intel does not use"):
+        check(changed(**{name: FIELDS[name].replace("020101", "020128", 1)}))
+
+
+def test_a_signer_of_another_kind_of_key_is_refused():
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Mock SGX TCB Signing")])
+    since, until = (datetime.fromtimestamp(NOW + shift, UTC) for shift in (-1, 1000))
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, since, until).sign(key, None)
+    pem = made.public_bytes(serialization.Encoding.PEM).decode() + INTEL.root_ca_pem
+    with pytest.raises(ValueError):
+        check(changed(tcb_info_issuer_chain=pem))
 
 
 def test_collateral_without_end_is_refused_unread():

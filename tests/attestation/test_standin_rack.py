@@ -16,7 +16,7 @@ from sharekeeper_devnet.tee.rack import load_rack
 _RACK = """
 seed_file = "seed"
 root_ca_file = "root-ca.der"
-pccs_port = 0
+pccs_listen = "127.0.0.1:0"
 
 [[machine]]
 socket = "a.sock"
@@ -88,10 +88,10 @@ async def test_a_rack_that_starts_again_is_the_same_hardware(directory):
 
 def test_every_mistake_of_a_description_is_told(directory):
     path = directory / "rack.toml"
-    path.write_text(_RACK.replace('host = "one"', "vcpus = 0").replace("pccs_port = 0", 'pccs_port = "x"\nmode = 1'))
+    path.write_text(_RACK.replace('host = "one"', "vcpus = 0").replace('127.0.0.1:0"', 'x"\nmode = 1'))
     with pytest.raises(ConfigInvalid) as fault:
         load_rack(path)
-    for part in ("pccs_port", "mode: is unknown", "machine[1].host: is missing", "machine[1].vcpus"):
+    for part in ("pccs_listen", "mode: is unknown", "machine[1].host: is missing", "machine[1].vcpus"):
         assert part in str(fault.value)
 
 

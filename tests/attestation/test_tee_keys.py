@@ -1,61 +1,68 @@
-"""Keys that the TEE derives: the same after a restart, others for every account, contract, network and use."""
+"""Keys that the TEE derives: the same after a restart, others for every account, contract, network and use.
 
-import hashlib
-import json
+And what becomes of a sealed vault: exactly the mishaps of `decide_survival` keep it or lose it.
+"""
+
 from dataclasses import replace
 
 import pytest
-from aiohttp import web
 
 from sharekeeper.adapters.dstack import GuestAgent
 from sharekeeper.adapters.tee_keys import vault_identity, vault_signing_key
-from sharekeeper.crypto.sealing import recipient_of, seal, unseal
+from sharekeeper.adapters.vault import AgeVault
+from sharekeeper.adapters.vault_writer import SealedTo
+from sharekeeper.crypto.sealing import recipient_of
+from sharekeeper.domain.attestation import VaultKind
 from sharekeeper.domain.identity import AccountId
-from sharekeeper.errors import AttestationUnavailable
-from sharekeeper.secret import Secret
+from sharekeeper.errors import AttestationUnavailable, VaultCorrupt
+from sharekeeper.protocol.survival import Mishap, SiblingCopy, decide_survival
+from sharekeeper_devnet.tee.guest import Guest, GuestShape
+from sharekeeper_devnet.tee.guest_agent import GuestAgentServer
 from tests.attestation.test_dstack import guest_agent, saying
 from tests.unit.protocol_values import ALICE, BOB, NETWORK
+from tests.unit.vault_values import SOURCE, SteppingClock, keyset, shares_of
+
+K5 = keyset(5)
+COMPOSE = '{"name":"backup service"}'
 
 
-def deriving(sealing_key):
-    """A guest agent that derives as dstack does: from the sealing key and the path alone."""
+class Tee:
+    """A CVM whose guest may be exchanged, and its guest agent's socket."""
 
-    async def answer(request):
-        asked = json.loads(await request.read())
-        key = hashlib.sha256(sealing_key + asked["path"].encode()).hexdigest()
-        return web.json_response({"key": key, "signature_chain": []})
+    def __init__(self, intel, directory):
+        self.intel, self.directory = intel, directory
+        self.facts = {"host": "host", "shape": GuestShape(), "app_compose": COMPOSE}
+        self.guest = self.started()
+        self.agent = GuestAgent((directory / "dstack.sock",))
 
-    return answer
+    def started(self, **changed):
+        return Guest(intel=self.intel, **self.facts | changed)
 
-
-@pytest.fixture
-def socket(tmp_path):
-    return tmp_path / "dstack.sock"
-
-
-async def keys_of(socket, sealing_key=b"host", network=NETWORK, account_id=ALICE):
-    guest = GuestAgent((socket,))
-    async with guest_agent(socket, deriving(sealing_key)):
-        return (
-            await vault_identity(guest, network, account_id),
-            await vault_signing_key(guest, network, account_id),
+    async def vault(self, directory):
+        identity = await vault_identity(self.agent, NETWORK, ALICE)
+        return AgeVault(
+            directory / "vault",
+            state_dir=directory / "state",
+            network=NETWORK,
+            account_id=ALICE,
+            recipients=(recipient_of(identity),),
+            identity=identity,
+            signing_key=await vault_signing_key(self.agent, NETWORK, ALICE),
+            clock=SteppingClock(),
+            sealed_to=SealedTo.TEE_ALONE,
         )
 
 
-async def test_the_same_tee_has_the_same_keys_after_a_restart(socket):
-    assert await keys_of(socket) == await keys_of(socket)
+@pytest.fixture
+async def tee(intel, tmp_path):
+    made = Tee(intel, tmp_path)
+    server = GuestAgentServer(tmp_path / "dstack.sock", lambda: made.guest)
+    await server.start()
+    yield made
+    await server.stop()
 
 
-async def test_another_tee_does_not_open_what_this_one_sealed(socket):
-    identity, _ = await keys_of(socket)
-    other, _ = await keys_of(socket, sealing_key=b"another host")
-    sealed = seal(Secret(b"shares"), (recipient_of(identity),))
-    assert unseal(sealed, identity) == Secret(b"shares")
-    with pytest.raises(ValueError, match="does not open"):
-        unseal(sealed, other)
-
-
-async def test_no_two_accounts_contracts_or_networks_have_a_key_in_common(socket):
+async def test_no_two_accounts_contracts_or_networks_have_a_key_in_common(tee):
     owners = [
         (NETWORK, ALICE),
         (NETWORK, BOB),
@@ -65,12 +72,53 @@ async def test_no_two_accounts_contracts_or_networks_have_a_key_in_common(socket
     ]
     found = set()
     for network, account_id in owners:
-        identity, signing = await keys_of(socket, network=network, account_id=account_id)
-        found |= {identity.reveal(), signing.seed.reveal()}
+        found.add((await vault_identity(tee.agent, network, account_id)).reveal())
+        found.add((await vault_signing_key(tee.agent, network, account_id)).seed.reveal())
     assert len(found) == 2 * len(owners)
 
 
-async def test_the_vault_does_not_open_without_the_guest_agent(socket):
+async def test_the_vault_does_not_open_without_the_guest_agent(tmp_path):
+    socket = tmp_path / "dstack.sock"
     async with guest_agent(socket, saying(500, b'{"error": "no key provider"}')):
         with pytest.raises(AttestationUnavailable, match="no key provider"):
             await vault_identity(GuestAgent((socket,)), NETWORK, ALICE)
+
+
+# --- what a sealed vault survives -------------------------------------------------------------------
+
+
+async def after(tee, tmp_path, **changed):
+    """A sealed vault with one backup, whose machine comes up anew, on the same disk, with these changes."""
+    vault = await tee.vault(tmp_path)
+    stored = await vault.store(K5, shares_of(K5), SOURCE)
+    vault.close()
+    tee.guest = tee.started(**changed)
+    return stored, await tee.vault(tmp_path)
+
+
+async def test_a_sealed_vault_opens_after_a_restart(tee, tmp_path):
+    stored, later = await after(tee, tmp_path)
+    assert await later.open(stored.backup_id) == shares_of(K5)
+
+
+CHANGES = {
+    Mishap.HOST_LOST: {"host": "another host"},
+    Mishap.CPU_REPLACED: {"host": "another processor"},
+    Mishap.OS_IMAGE_CHANGED: {"shape": GuestShape(image="dstack-0.5.9")},
+    Mishap.SHAPE_CHANGED: {"shape": GuestShape(vcpus=16)},
+    Mishap.COMPOSE_CHANGED: {"app_compose": COMPOSE + " "},
+}
+MEMORY_CHANGED = {"shape": GuestShape(memory_gb=128)}
+
+
+@pytest.mark.parametrize("changed", [*CHANGES.values(), MEMORY_CHANGED], ids=[*CHANGES, "memory_changed"])
+async def test_a_sealed_vault_whose_tee_changed_opens_for_nobody_and_says_so(tee, tmp_path, changed):
+    stored, later = await after(tee, tmp_path, **changed)
+    with pytest.raises(VaultCorrupt):
+        await later.open(stored.backup_id)
+
+
+def test_the_survival_table_says_the_same():
+    lost = {each.mishap for each in decide_survival(VaultKind.SEALED, SiblingCopy.NONE) if not each.survives}
+    assert lost >= set(CHANGES)
+    assert Mishap.RESTARTED not in lost

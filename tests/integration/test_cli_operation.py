@@ -366,6 +366,12 @@ async def test_the_vault_is_listed_shown_and_verified(net, alice, backed_up, cap
     assert "1 of 1 entries are whole" in (await call(capsys, "vault", "verify", *backed_up)).out
 
 
+async def test_a_vault_of_the_soft_launch_survives_all_but_the_loss_of_its_disk(backed_up, capsys):
+    found = (await call(capsys, "vault", "status", *backed_up, "--json")).json
+    assert (found["vault"], found["sibling"]) == ("soft_launch", "none")
+    assert [each["mishap"] for each in found["mishaps"] if not each["survives"]] == ["host_lost"]
+
+
 async def test_anything_wrong_with_the_vault_is_an_exit_status(alice, backed_up, capsys):
     [sealed] = (alice.service.directory / "vault" / "keysets").glob("*/shares.age")
     data = bytearray(sealed.read_bytes())

@@ -12,13 +12,14 @@ from typing import Final
 
 import dcap_qvl
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sharekeeper.attestation.collateral import collateral_expires_at_s, collateral_parts
+from sharekeeper.attestation.quote import guarded
 from sharekeeper.protocol.codec import parse_json, text
 from sharekeeper.spec import MAX_COLLATERAL_AGE_SECONDS, MAX_COLLATERAL_BYTES
 
@@ -58,8 +59,12 @@ class CheckedCollateral:
 
 def platform_of(quote: bytes) -> Platform:
     """The platform that a quote says it comes from; nothing of it is verified. Raises `ValueError`."""
-    parsed = dcap_qvl.parse_quote(quote)
-    return Platform(fmspc=parsed.fmspc().upper(), ca=parsed.ca())
+
+    def read() -> Platform:
+        parsed = dcap_qvl.parse_quote(quote)
+        return Platform(fmspc=parsed.fmspc().upper(), ca=parsed.ca())
+
+    return guarded(read)
 
 
 def check_collateral(collateral: str, platform: Platform, *, now_s: int, root_ca: bytes | None) -> CheckedCollateral:
@@ -84,8 +89,8 @@ def check_collateral(collateral: str, platform: Platform, *, now_s: int, root_ca
         return _checked(collateral, platform, now_s, root_ca)
     except InvalidSignature:
         raise ValueError("a document of the collateral is not signed by its issuer") from None
-    except TypeError:
-        raise ValueError("a certificate of the collateral has a key of a kind that Intel does not use") from None
+    except (TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
+        raise ValueError("a certificate or list of the collateral is of a kind that Intel does not use") from None
 
 
 def _checked(collateral: str, platform: Platform, now_s: int, root_ca: bytes | None) -> CheckedCollateral:

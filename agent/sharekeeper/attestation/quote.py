@@ -34,7 +34,7 @@ class TdReport:
     @classmethod
     def parse(cls, quote: bytes) -> Self:
         """What a quote claims, unverified. Raises `ValueError` if it is no quote of a TD."""
-        report = _guarded(lambda: dcap_qvl.parse_quote(quote).report)
+        report = guarded(lambda: dcap_qvl.parse_quote(quote).report)
         if isinstance(report, dcap_qvl.SgxEnclaveReport):
             raise ValueError("the quote is of an SGX enclave, not of a TD")  # noqa: TRY004  # bytes, not an argument
         return cls._of(_KINDS[type(report)], {name: getattr(report, name).hex() for name in _FIELDS})
@@ -89,7 +89,7 @@ def judge_quote(quote: bytes, collateral: str, *, now_s: int, root_ca: bytes | N
             return dcap_qvl.verify(quote, parsed, now_s).to_json()
         return dcap_qvl.verify_with_root_ca(quote, parsed, root_ca, now_s).to_json()
 
-    found: dict[str, Any] = json.loads(_guarded(verify))
+    found: dict[str, Any] = json.loads(guarded(verify))
     return Judgement(
         report=TdReport.verified(found["report"]),
         tcb_status=found["status"],
@@ -97,7 +97,7 @@ def judge_quote(quote: bytes, collateral: str, *, now_s: int, root_ca: bytes | N
     )
 
 
-def _guarded(call: Callable[[], _T]) -> _T:
+def guarded(call: Callable[[], _T]) -> _T:
     """What `call` returns. Whatever bytes it was given, all that escapes is `ValueError`, a Rust panic included."""
     try:
         return call()

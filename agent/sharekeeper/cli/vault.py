@@ -1,4 +1,4 @@
-"""`sharekeeper vault`: look into the vault, check it, export from it, seal it anew.
+"""`sharekeeper vault`: look into the vault, check it, export from it, seal it anew, say what it survives.
 
 Reading works beside a running backup service; `rekey` and `verify --adopt` change the vault and need it stopped.
 """
@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -20,18 +20,20 @@ from sharekeeper.cli.near import connected
 from sharekeeper.config import BackupServiceConfig, load_backup_service
 from sharekeeper.config_values import NearConfig
 from sharekeeper.crypto.sealing import recipient_of
+from sharekeeper.domain.attestation import VaultKind
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import NetworkId
 from sharekeeper.domain.keyset import BackupId
-from sharekeeper.errors import NoBackup, StoreFailed, VaultCorrupt
+from sharekeeper.errors import ConfigInvalid, NoBackup, StoreFailed, VaultCorrupt
 from sharekeeper.keys import load_backup_service_keys
 from sharekeeper.ops.status import utc
 from sharekeeper.protocol.codec import canonical_json, encode_keyset, encode_shares
+from sharekeeper.protocol.survival import WORDS, SiblingCopy, Survival, decide_survival
 
 
 @click.group()
 def command() -> None:
-    """Look into the vault, check it, export from it, seal it anew."""
+    """Look into the vault, check it, export from it, seal it anew, say what it survives."""
 
 
 @command.command("list")
@@ -127,6 +129,82 @@ def rekey(*, config_path: Path, as_json: bool) -> None:
         vault.close()
     facts = {"changed": bool(done), "backups": [one.backup_id for one in done], "recipients": _recipients(config)}
     show("vault_rekey", facts, f"{len(done)} backups sealed anew", as_json=as_json)
+
+
+@command.command()
+@click.option("--config", "config_path", type=FILE, help="The daemon's TOML file (soft launch).")
+@click.option("--measured", type=FILE, help="The measured configuration of a backup service in hard launch.")
+@click.option("--addresses", type=FILE, help="Its addresses, with --measured: whether it has a sibling.")
+@click.option(
+    "--sibling-confirmed", is_flag=True, help="The service itself reports that its sibling's copy is confirmed."
+)
+@json_option
+def status(
+    *,
+    config_path: Path | None,
+    measured: Path | None,
+    addresses: Path | None,
+    sibling_confirmed: bool,
+    as_json: bool,
+) -> None:
+    """Show which mishaps the backup survives: a restart, a lost host, a changed CPU, image, size or compose file.
+
+    Of the backup service of --config, or of the one in a TEE whose measured configuration is --measured. The reasons,
+    and what to do before each, are in docs/runbooks/hard-launch-keys.md.
+    """
+    vault, sibling = _described(config_path, measured, addresses, confirmed=sibling_confirmed)
+    found = decide_survival(vault, sibling)
+    facts = {
+        "vault": "soft_launch" if vault is None else vault.value,
+        "sibling": sibling.value,
+        "survives_all": all(each.survives for each in found),
+        "mishaps": [
+            {"mishap": each.mishap.value, "own_copy": each.own_copy, "survives": each.survives, "by": each.by}
+            for each in found
+        ],
+    }
+    show("vault_status", facts, _survival_lines(vault, sibling, found), as_json=as_json)
+
+
+def _described(
+    config_path: Path | None, measured: Path | None, addresses: Path | None, *, confirmed: bool
+) -> tuple[VaultKind | None, SiblingCopy]:
+    """Kind (None: soft launch) and sibling of the backup service that the options name. Raises `ConfigInvalid`."""
+    if measured is not None and config_path is None:
+        return _hard_launch_vault(measured, addresses, confirmed=confirmed)
+    if config_path is None or measured is not None:
+        raise click.UsageError("give --config or --measured, and not both")
+    if addresses is not None or confirmed:
+        raise click.UsageError("--addresses and --sibling-confirmed are for --measured")
+    load_backup_service(config_path)
+    return None, SiblingCopy.NONE
+
+
+def _hard_launch_vault(measured: Path, addresses: Path | None, *, confirmed: bool) -> tuple[VaultKind, SiblingCopy]:
+    """Kind and sibling. Raises `ConfigInvalid`, also for the configuration of a node."""
+    from sharekeeper.hard_launch.config import load_backup_service_addresses, load_measured  # noqa: PLC0415
+
+    config = load_measured(measured)
+    if config.parameters.vault is None:
+        raise ConfigInvalid(f"{measured} is the configuration of a node, which has no vault; name a backup service's")
+    if addresses is None or load_backup_service_addresses(addresses, config).sibling is None:
+        if confirmed:
+            raise ConfigInvalid("no address of a sibling is named: give --addresses with one")
+        return config.parameters.vault, SiblingCopy.NONE
+    return config.parameters.vault, SiblingCopy.CONFIRMED if confirmed else SiblingCopy.UNCONFIRMED
+
+
+_ANSWERS: Final = {True: "yes", False: "NO", None: "perhaps"}
+
+
+def _survival_lines(vault: VaultKind | None, sibling: SiblingCopy, found: Sequence[Survival]) -> str:
+    kind = "soft launch (sealed to the service and the operator)" if vault is None else vault.value
+    rows = [
+        f"{WORDS[each.mishap]:<32} {'kept' if each.own_copy else 'lost':<9} {_ANSWERS[each.survives]:<9} {each.by}"
+        for each in found
+    ]
+    head = f"{'what happens':<32} {'own copy':<9} {'survives':<9} by"
+    return "\n".join([f"vault: {kind}; sibling: {sibling.value}", head, *rows])
 
 
 def _recipients(config: BackupServiceConfig) -> tuple[str, ...]:

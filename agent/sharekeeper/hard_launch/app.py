@@ -22,7 +22,7 @@ from sharekeeper.attestation.compose_file import STATE_PATH
 from sharekeeper.attestation.policy import AttestationPolicy, Rendered
 from sharekeeper.attestation.report_data import registration_report_data
 from sharekeeper.attesting import Attesting, AttestingSettings
-from sharekeeper.config_values import SupervisorConfig, Transfer
+from sharekeeper.config_values import Transfer
 from sharekeeper.domain.attestation import VaultKind
 from sharekeeper.domain.identity import Role, TlsKey
 from sharekeeper.domain.protocol_state import BackupServiceKeys, NodeKeys, ParticipantInfo
@@ -73,7 +73,7 @@ def run(
     home: Path = Path(STATE_PATH),
     guest_agent_socket: Path | None = None,
     root_ca: bytes | None = None,
-    supervisor: SupervisorConfig | None = None,
+    supervisor: NodeSupervisor | None = None,
 ) -> None:
     """The daemon of the measured role has run until SIGTERM or SIGINT. Its keys are made at the first start.
 
@@ -88,7 +88,7 @@ def run(
         home: directory on the encrypted disk.
         guest_agent_socket: the guest agent's socket.
         root_ca: the certificate (DER) of another root than Intel's.
-        supervisor: commands that start and stop the MPC node.
+        supervisor: starts and stops the MPC node.
 
     Raises:
         ConfigInvalid, KeysMissing, KeysExist: before anything starts.
@@ -114,7 +114,7 @@ def daemon(
     home: Path,
     guest_agent_socket: Path | None,
     root_ca: bytes | None,
-    supervisor: SupervisorConfig | None,
+    supervisor: NodeSupervisor | None,
 ) -> Coroutine[Any, Any, None]:
     """The daemon of the measured role, to be run until cancelled; nothing but the two files was read. As `run`."""
     config = load_measured(measured)
@@ -125,18 +125,8 @@ def daemon(
         root_ca=root_ca,
     )
     if config.role is Role.NODE:
-        return _node_agent(machine, load_node_addresses(addresses, config.transfer), _supervisor(supervisor))
+        return _node_agent(machine, load_node_addresses(addresses, config.transfer), supervisor)
     return _backup_service(machine, load_backup_service_addresses(addresses, config))
-
-
-def _supervisor(commands: SupervisorConfig | None) -> NodeSupervisor:
-    if commands is None:
-        from sharekeeper.adapters.containers import ContainerSupervisor  # noqa: PLC0415
-
-        return ContainerSupervisor()
-    from sharekeeper.adapters.supervisor import CommandSupervisor  # noqa: PLC0415
-
-    return CommandSupervisor(commands)
 
 
 def _keys(directory: Path) -> NodeKeyFiles:
@@ -361,7 +351,8 @@ def _web_ports(addresses: BackupServiceAddresses, one: _Attested) -> "WebPorts":
 # --- node agent --------------------------------------------------------------------------------------
 
 
-async def _node_agent(machine: _Machine, addresses: NodeAddresses, supervisor: NodeSupervisor) -> None:
+async def _node_agent(machine: _Machine, addresses: NodeAddresses, supervisor: NodeSupervisor | None) -> None:
+    from sharekeeper.adapters.containers import ContainerSupervisor  # noqa: PLC0415
     from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore  # noqa: PLC0415
     from sharekeeper.node_agent.agent import NodeAgent, NodeAgentPorts, NodeAgentSettings  # noqa: PLC0415
 
@@ -377,7 +368,7 @@ async def _node_agent(machine: _Machine, addresses: NodeAddresses, supervisor: N
                 chain=one.base.rpc,
                 caller=one.base.caller(account_id, keys.account),
                 store=DirectoryKeyShareStore(shared / "keyshares"),
-                supervisor=supervisor,
+                supervisor=supervisor or ContainerSupervisor(),
                 memory=FileMemory(machine.state_dir, keys.tls.tls_key),
                 clock=one.base.clock,
                 web_identity=keys.tls if machine.measured.transfer is Transfer.WEB else None,

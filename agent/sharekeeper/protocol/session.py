@@ -165,11 +165,6 @@ class Session:
         return side
 
     @property
-    def own_tls_key(self) -> TlsKey:
-        """The key this side proves."""
-        return self.exchange.node_tls_key if self.role is Role.NODE else self.exchange.backup_service_tls_key
-
-    @property
     def peer_tls_key(self) -> TlsKey:
         """The key the peer proves."""
         return self.exchange.backup_service_tls_key if self.role is Role.NODE else self.exchange.node_tls_key

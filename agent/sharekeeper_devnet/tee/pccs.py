@@ -12,9 +12,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from sharekeeper.config_values import NetAddress
 from sharekeeper_devnet.tee.pki import COLLATERAL_SECONDS, Collateral, MockIntel
 from sharekeeper_devnet.tee.tcb import FMSPC
 
+_ANY_PORT: Final = NetAddress(host="127.0.0.1", port=0)
 _ISSUED_BEFORE_SECONDS: Final = 3600
 _STALE_SECONDS: Final = COLLATERAL_SECONDS + 86_400
 _SHUTDOWN_SECONDS: Final = 0.2
@@ -35,10 +37,15 @@ class Mood(StrEnum):
 
 
 class Pccs:
-    """A PCCS of that Intel on 127.0.0.1. `mood` may be changed at any time; `asked` counts the requests it got."""
+    """A PCCS of that Intel. `mood` may be changed at any time; `asked` counts the requests it got."""
 
     def __init__(
-        self, intel: MockIntel, *, mood: Mood = Mood.HONEST, now_s: Callable[[], float] = time.time, port: int = 0
+        self,
+        intel: MockIntel,
+        *,
+        mood: Mood = Mood.HONEST,
+        now_s: Callable[[], float] = time.time,
+        listen: NetAddress = _ANY_PORT,
     ) -> None:
         self.mood = mood
         self.asked = 0
@@ -46,7 +53,7 @@ class Pccs:
         self._intel = intel
         self._impostor = MockIntel.create(intel.now_s)
         self._now_s = now_s
-        self._port = port
+        self._listen = listen
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
@@ -58,9 +65,9 @@ class Pccs:
         application.router.add_get("/tdx/certification/v4/qe/identity", self._qe_identity)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
-        return f"http://127.0.0.1:{self._port}"
+        await web.TCPSite(self._runner, self._listen.host, self._listen.port).start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
 
     async def stop(self) -> None:
         """It no longer listens; a request that hangs is dropped."""

@@ -3,7 +3,7 @@
 ```toml
 seed_file = "seed"                 # the hardware; made when it is not there
 root_ca_file = "root-ca.der"       # written: what a rehearsal's machines verify under
-pccs_port = 8081
+pccs_listen = "127.0.0.1:8081"     # port 0: any
 
 [[machine]]
 socket = "alice-node.sock"
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from sharekeeper.adapters.durable_file import write_file
+from sharekeeper.config_values import NetAddress
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.toml_tables import ConfigRoot, Table, open_config, plain_text
 from sharekeeper_devnet.tee.guest import GUEST_IMAGE, Guest, GuestShape
@@ -37,7 +38,6 @@ from sharekeeper_devnet.tee.pccs import Mood, Pccs
 from sharekeeper_devnet.tee.pki import MockIntel
 
 SEED_BYTES: Final = 32
-_MAX_PORT: Final = 65535
 _MAX_SOCKET_BYTES: Final = 107
 
 
@@ -53,11 +53,11 @@ class MachineDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RackDescription:
-    """What stands in the rack. `pccs_port` 0: any free port."""
+    """What stands in the rack."""
 
     seed_file: Path
     root_ca_file: Path
-    pccs_port: int
+    pccs_listen: NetAddress
     pccs_mood: Mood
     machines: tuple[MachineDescription, ...]
 
@@ -68,7 +68,7 @@ def load_rack(path: Path) -> RackDescription:
     values = {
         "seed_file": root.take("seed_file", root.path),
         "root_ca_file": root.take("root_ca_file", root.path),
-        "pccs_port": root.take("pccs_port", _between(0, _MAX_PORT)),
+        "pccs_listen": root.take("pccs_listen", _listen),
         "pccs_mood": root.take("pccs_mood", Mood, default=Mood.HONEST),
         "machines": [_machine(root, table) for table in root.tables("machine")],
     }
@@ -83,7 +83,7 @@ class Rack:
         """Raises `ConfigInvalid` if the seed is unusable, `StoreFailed` if it or the root cannot be written."""
         self._description = description
         self.intel = MockIntel.create(int(time.time()), seed=_seed(description.seed_file))
-        self.pccs = Pccs(self.intel, mood=description.pccs_mood, port=description.pccs_port)
+        self.pccs = Pccs(self.intel, mood=description.pccs_mood, listen=description.pccs_listen)
         write_file(description.root_ca_file, self.intel.root_ca, what="root certificate")
 
     async def run_until_told(self, ready: Callable[[str], None]) -> None:
@@ -141,6 +141,13 @@ def _socket(path: Path) -> Path:
     if len(str(path).encode()) > _MAX_SOCKET_BYTES:
         raise ValueError(f"is too long for a unix socket, at most {_MAX_SOCKET_BYTES} bytes: {path}")
     return path
+
+
+def _listen(value: object) -> NetAddress:
+    host, _, port = plain_text(value).rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError('must be an address like "127.0.0.1:8081"')
+    return NetAddress(host=host, port=int(port))
 
 
 def _between(least: int, most: int) -> Callable[[object], int]:
