@@ -7,7 +7,8 @@ import pytest
 
 from sharekeeper.adapters.approvals import DirectoryApprovalStore, DirectoryOverrideStore
 from sharekeeper.backup_service.report import report_backup_service
-from sharekeeper.backup_service.service import BackupService, BackupServicePorts, BackupServiceSettings
+from sharekeeper.backup_service.service import BackupService
+from sharekeeper.backup_service.setup import BackupServicePorts, BackupServiceSettings
 from sharekeeper.domain.identity import Role, SignerKey
 from sharekeeper.domain.protocol_state import BackupServiceKeys, NodeKeys
 from sharekeeper.errors import ConfigInvalid, PeerNotAttested, PeerRefused, PolicyRefused

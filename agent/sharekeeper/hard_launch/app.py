@@ -17,7 +17,7 @@ from sharekeeper.adapters.attestation import TeeAttestation
 from sharekeeper.adapters.collateral import CollateralSource
 from sharekeeper.adapters.dstack import SOCKET_PATHS, GuestAgent
 from sharekeeper.adapters.memory import FileMemory
-from sharekeeper.adapters.tls_channel import connect
+from sharekeeper.adapters.tls_channel import ChannelListener, connect
 from sharekeeper.attestation.compose_file import STATE_PATH
 from sharekeeper.attestation.policy import AttestationPolicy, Rendered
 from sharekeeper.attestation.report_data import registration_report_data
@@ -44,7 +44,8 @@ from sharekeeper.spec import OLD_KEYSET_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from sharekeeper.adapters.veto import VetoReader
-    from sharekeeper.backup_service.service import BackupServicePorts, Verify
+    from sharekeeper.backup_service.setup import BackupServicePorts, Verify
+    from sharekeeper.backup_service.sibling import SiblingSettings
     from sharekeeper.backup_service.web_exchanges import WebPorts
     from sharekeeper.ports import Vault
 
@@ -231,7 +232,8 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def _backup_service(machine: _Machine, addresses: BackupServiceAddresses) -> None:
-    from sharekeeper.backup_service.service import BackupService, BackupServiceSettings  # noqa: PLC0415
+    from sharekeeper.backup_service.service import BackupService  # noqa: PLC0415
+    from sharekeeper.backup_service.setup import BackupServiceSettings  # noqa: PLC0415
 
     parameters, keys = machine.measured.parameters, _keys(machine.home / "keys")
     async with contextlib.AsyncExitStack() as stack:
@@ -245,17 +247,34 @@ async def _backup_service(machine: _Machine, addresses: BackupServiceAddresses) 
             grace_seconds=OLD_KEYSET_GRACE_SECONDS,
             slot=parameters.slot or 0,
             stamp=one.attesting.stamp,
+            sibling=_sibling(addresses, parameters.vault),
         )
         service = BackupService(settings, await _backup_service_ports(stack, machine, addresses, one))
         await _show_publicly(stack, one, addresses)
-        await _together(run_service(one.base, service), one.attesting.run(service.faults))
+        works = [run_service(one.base, service), one.attesting.run(service.faults)]
+        if service.sibling is not None:
+            listen, sibling = addresses.listen, service.sibling
+            listener = ChannelListener(listen.host, listen.port, keys.tls, sibling.expected_peers, sibling.serve)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+            works.append(sibling.run(listener))
+        await _together(*works)
+
+
+def _sibling(addresses: BackupServiceAddresses, vault: VaultKind | None) -> "SiblingSettings | None":
+    """Where the account's other backup service is; to a vault in memory it is indispensable."""
+    from sharekeeper.backup_service.sibling import SiblingSettings  # noqa: PLC0415
+
+    if addresses.sibling is None:
+        return None
+    return SiblingSettings(address=addresses.sibling, demanded=vault is VaultKind.MEMORY)
 
 
 async def _backup_service_ports(
     stack: contextlib.AsyncExitStack, machine: _Machine, addresses: BackupServiceAddresses, one: _Attested
 ) -> "BackupServicePorts":
     """The adapters of the backup service; the vault is held until `stack` unwinds. Raises as the vault does."""
-    from sharekeeper.backup_service.service import BackupServicePorts  # noqa: PLC0415
+    from sharekeeper.backup_service.setup import BackupServicePorts  # noqa: PLC0415
     from sharekeeper.hard_launch.consent import NoApprovals, NoOverrides  # noqa: PLC0415
 
     async def dial(host: str, port: int, peer: TlsKey) -> Channel:
