@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharekeeper.attestation.collateral import collateral_parts
 from sharekeeper.attestation.collateral_check import Platform, check_collateral, platform_of
 from sharekeeper.domain.attestation import Measurements
 from sharekeeper.spec import MAX_COLLATERAL_AGE_SECONDS, MAX_COLLATERAL_BYTES
@@ -165,6 +166,8 @@ def test_the_revocation_list_of_another_authority_is_refused():
 def test_a_revocation_list_of_a_version_that_is_not_is_refused(name):
     with pytest.raises(ValueError, match="of a kind that Intel does not use"):
         check(changed(**{name: FIELDS[name].replace("020101", "020128", 1)}))
+    with pytest.raises(ValueError, match="is no revocation list"):
+        collateral_parts(changed(**{name: FIELDS[name].replace("020101", "020128", 1)}))
 
 
 def named(name):
