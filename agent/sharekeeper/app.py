@@ -24,7 +24,7 @@ from sharekeeper.ports import Channel
 
 if TYPE_CHECKING:
     from sharekeeper.adapters.quorum import QuorumReader
-    from sharekeeper.backup_service.service import BackupServicePorts
+    from sharekeeper.backup_service.setup import BackupServicePorts
     from sharekeeper.backup_service.web_exchanges import WebPorts
 
 _LOG: Final = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ def run_node_agent(config_path: Path, *, json_logs: bool = False) -> None:
 
 async def _backup_service(config: BackupServiceConfig, keys: BackupServiceKeyFiles) -> None:
     from sharekeeper.backup_service.quorum_report import SINGLE_ENDPOINT  # noqa: PLC0415
-    from sharekeeper.backup_service.service import BackupService, BackupServiceSettings  # noqa: PLC0415
+    from sharekeeper.backup_service.service import BackupService  # noqa: PLC0415
+    from sharekeeper.backup_service.setup import BackupServiceSettings  # noqa: PLC0415
 
     async with contextlib.AsyncExitStack() as stack:
         base = await _lay(stack, config, "backup_service_status")
@@ -85,7 +86,7 @@ async def _backup_service_ports(
     """The adapters of the backup service; the vault is locked until `stack` unwinds. Raises as the vault does."""
     from sharekeeper.adapters.approvals import DirectoryApprovalStore, DirectoryOverrideStore  # noqa: PLC0415
     from sharekeeper.adapters.vault import AgeVault  # noqa: PLC0415
-    from sharekeeper.backup_service.service import BackupServicePorts  # noqa: PLC0415
+    from sharekeeper.backup_service.setup import BackupServicePorts  # noqa: PLC0415
     from sharekeeper.crypto.sealing import recipient_of  # noqa: PLC0415
 
     vault = AgeVault(

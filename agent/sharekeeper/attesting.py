@@ -69,6 +69,9 @@ class CollateralHealth(Protocol):
     async def refresh(self) -> None:
         """What is held was asked for anew."""
 
+    def holds(self, quote: bytes) -> bool:
+        """Some that is valid now is held for the platform of `quote`."""
+
     def expires_at_s(self) -> int | None:
         """When the first that is held expires, in seconds since 1970, UTC; None: none is held."""
 
@@ -128,7 +131,7 @@ class Attesting:
     async def turn(self, faults: Faults) -> None:
         """New evidence is there if it was due and could be made; what is wrong with it is noted in `faults`."""
         try:
-            await self._renew()
+            newest = await self._renewed()
         except (AttestationUnavailable, AttestationRefused) as error:
             self._failures += 1
             late = (
@@ -137,23 +140,27 @@ class Attesting:
             faults.note(TOPIC, late, alarm=not error.retryable or late is not error)
         else:
             self._failures = 0
-            await self._judge(faults)
+            await self._judge(newest, faults)
         self._note_collateral(faults)
 
-    async def _renew(self) -> None:
+    async def _renewed(self) -> OwnEvidence:
+        """The newest evidence, made just now if it was due."""
         if not self._announced:
             await self._announce()
             self._announced = True
-        if self.newest is None or self._age_seconds() >= self._settings.reattest_seconds or self._lacks_collateral():
-            await self._collateral.refresh()
-            self.newest = await self._made()
-            self._since = self._clock.monotonic()
-            log_event(_LOG, logging.INFO, "evidence made", digest=self.newest.stamp.digest)
-
-    def _lacks_collateral(self) -> bool:
-        """The newest evidence was made without, and now there is some."""
         newest = self.newest
-        return newest is not None and newest.evidence.collateral is None and self._collateral.expires_at_s() is not None
+        if newest is not None and not self._is_due(newest):
+            return newest
+        await self._collateral.refresh()
+        self.newest = newest = await self._made()
+        self._since = self._clock.monotonic()
+        log_event(_LOG, logging.INFO, "evidence made", digest=newest.stamp.digest)
+        return newest
+
+    def _is_due(self, newest: OwnEvidence) -> bool:
+        """It is an interval old, or was made without collateral and now there is some for this machine."""
+        without = newest.evidence.collateral is None and self._collateral.holds(newest.evidence.quote)
+        return without or self._age_seconds() >= self._settings.reattest_seconds
 
     async def _made(self) -> OwnEvidence:
         """Dated before the quote is asked for: evidence is never younger than its stamp says."""
@@ -166,15 +173,13 @@ class Attesting:
         stamp = EvidenceStamp(digest=Sha256Hex.of(encoded), attested_at=attested_at)
         return OwnEvidence(evidence=evidence, encoded=encoded, stamp=stamp)
 
-    async def _judge(self, faults: Faults) -> None:
+    async def _judge(self, newest: OwnEvidence, faults: Faults) -> None:
         """What peers would say. A chain that does not answer is the daemon's to report, and changes nothing here."""
-        if self.newest is None:
-            return
         settings = self._settings
         try:
             head = await self._chain.head()
             self.verdict = await self._attestation.check(
-                self.newest.evidence, role=settings.role, report_data=settings.report_data, at=head
+                newest.evidence, role=settings.role, report_data=settings.report_data, at=head
             )
         except ChainFault:
             return

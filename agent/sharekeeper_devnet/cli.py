@@ -21,10 +21,11 @@ from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.durable_file import write_file
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.transactions import NearCaller
+from sharekeeper.cli.attestation_input import fetch_shown
 from sharekeeper.cli.common import ACCOUNT_ID, DIRECTORY, FILE, json_option, show, table
 from sharekeeper.cli.outcome import run
 from sharekeeper.deployment import deploy as deploy_contract
-from sharekeeper.domain.identity import AccountId
+from sharekeeper.domain.identity import AccountId, Role
 from sharekeeper.errors import ConfigInvalid
 from sharekeeper.keys import read_operator_key
 from sharekeeper.protocol.codec import DecodeError, parse_json
@@ -32,7 +33,9 @@ from sharekeeper_devnet.network import admin
 from sharekeeper_devnet.network.dealing import DealPlan, deal_into_directories, read_members
 from sharekeeper_devnet.network.key_file import ensure_key_file
 from sharekeeper_devnet.network.proposing import PURPOSES, add_domains_arguments, new_parameters_arguments
+from sharekeeper_devnet.tee.code import code_digests
 from sharekeeper_devnet.tee.guest import GUEST_IMAGE, GuestShape
+from sharekeeper_devnet.tee.judge import judge, read_root
 from sharekeeper_devnet.tee.rack import Rack, load_rack
 
 _YOCTO_PER_NEAR: Final = 10**24
@@ -237,6 +240,54 @@ def tee_measurements(*, image: str, vcpus: int, memory_gb: int, as_json: bool) -
     show("tee_measurements", facts, table(facts), as_json=as_json)
 
 
+@root.command("tee-images")
+@json_option
+def tee_images(*, as_json: bool) -> None:
+    """Print digests of the code that runs on localnet, which stand for the images' that operators vote for."""
+    digests = code_digests()
+    show("tee_images", dict(digests), table(dict(digests)), as_json=as_json)
+
+
+@root.command("tee-judge")
+@rpc_option
+@click.option("--chain-id", required=True, help="The rehearsal chain's.")
+@click.option("--contract", "contract_id", required=True, type=ACCOUNT_ID, help="The contract account.")
+@click.option("--account-id", required=True, type=ACCOUNT_ID, help="Whose machine it is.")
+@click.option("--url", required=True, help="Base url of the machine's public data.")
+@click.option("--role", required=True, type=click.Choice([role.value for role in Role]), help="What it says it is.")
+@click.option("--transfer", required=True, help="How its account's key shares travel.")
+@click.option("--root-ca", "root_ca", required=True, type=FILE, help="Root certificate of the rack (DER).")
+@json_option
+def tee_judge(
+    *,
+    rpc_url: str,
+    chain_id: str,
+    contract_id: AccountId,
+    account_id: AccountId,
+    url: str,
+    role: str,
+    transfer: str,
+    root_ca: Path,
+    as_json: bool,
+) -> None:
+    """Check the evidence that a machine of the rack shows: every check, by what the contract allows now."""
+    shown, root_certificate = fetch_shown(url), read_root(root_ca)
+
+    async def work() -> dict[str, Any]:
+        async with _endpoint(rpc_url, contract_id, chain_id) as rpc:
+            return await judge(
+                shown,
+                role=Role(role),
+                account_id=account_id,
+                transfer=transfer,
+                near_rpc_url=rpc_url,
+                root_ca=root_certificate,
+                rpc=rpc,
+            )
+
+    _run(as_json, work)
+
+
 def _proposal(kind: str, arguments: dict[str, Any], out: Path) -> dict[str, Any]:
     content = json.dumps(arguments, indent=2).encode() + b"\n"
     changed = not out.exists() or _bytes(out) != content
@@ -278,11 +329,11 @@ async def _connected(
 
 
 @asynccontextmanager
-async def _endpoint(rpc_url: str, contract_id: AccountId) -> AsyncIterator[NearRpc]:
-    """An endpoint of a rehearsal chain."""
+async def _endpoint(rpc_url: str, contract_id: AccountId, chain_id: str = "") -> AsyncIterator[NearRpc]:
+    """An endpoint of a rehearsal chain. Its network can be asked for only if `chain_id` is given."""
     # The chain id is free in a rehearsal; that it is none of the public ones is checked below.
     clock = SystemClock()
-    async with NearRpc(url=rpc_url, contract_id=contract_id, chain_id="", genesis_hash=None, clock=clock) as rpc:
+    async with NearRpc(url=rpc_url, contract_id=contract_id, chain_id=chain_id, genesis_hash=None, clock=clock) as rpc:
         await admin.refuse_public_network(rpc)
         yield rpc
 

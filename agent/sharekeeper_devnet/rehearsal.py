@@ -4,6 +4,7 @@
     python -m sharekeeper_devnet.rehearsal offline-keys --dir DIR --operator NAME ...
     python -m sharekeeper_devnet.rehearsal lose --account-id ID --dir DIR
     python -m sharekeeper_devnet.rehearsal history --rpc URL --contract ID
+    python -m sharekeeper_devnet.rehearsal holding --url URL --timeout S
 
 Each prints one line of JSON; a failure prints `{"type": "error", "code", "message"}` and exits with its status.
 """
@@ -23,6 +24,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pyrage
 
 from sharekeeper.adapters.clock import SystemClock
@@ -31,7 +33,14 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.crypto.sealing import recipient_of
 from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.protocol_state import BlockRef, NotInitialized, ProtocolState, Recovery, running_part
-from sharekeeper.errors import AddressInUse, ChainAnswerInvalid, SharekeeperError, StoreFailed, UnknownAccount
+from sharekeeper.errors import (
+    AddressInUse,
+    ChainAnswerInvalid,
+    SharekeeperError,
+    StoreFailed,
+    UnknownAccount,
+    WaitTimedOut,
+)
 from sharekeeper.keys import read_identity
 from sharekeeper.ops.state_words import key_event_facts
 from sharekeeper.protocol.codec import field, integer, text
@@ -42,6 +51,7 @@ _MEGABYTE: Final = 1_000_000
 _READS_AT_ONCE: Final = 8
 _READ_SECONDS: Final = 5.0
 _DYING_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.3
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -248,6 +258,39 @@ def _facts(state: ProtocolState) -> dict[str, Any]:
     return facts
 
 
+# --- holding ----------------------------------------------------------------------------------------
+
+
+async def holding(url: str, timeout_seconds: float) -> dict[str, Any]:
+    """What the backup service says at that page of its own once it holds the keyset in force.
+
+    For machines that nobody can look into: their word is what there is, and the recovery shows whether it was true.
+
+    Raises:
+        WaitTimedOut: it did not within `timeout_seconds`; the message has its reasons.
+    """
+    clock = SystemClock()
+    deadline = clock.monotonic() + timeout_seconds
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_READ_SECONDS)) as session:
+        while True:
+            status = await _page(session, url)
+            if status.get("healthy") and status.get("current_backup"):
+                return status
+            if clock.monotonic() > deadline:
+                reasons = "; ".join(status.get("reasons", ())) or "it does not answer"
+                raise WaitTimedOut(f"{url} does not show the keyset in force within {timeout_seconds:g} s: {reasons}")
+            await clock.sleep(_POLL_SECONDS)
+
+
+async def _page(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    try:
+        async with session.get(url) as answer:
+            status: dict[str, Any] = await answer.json()
+            return status
+    except (aiohttp.ClientError, TimeoutError):
+        return {}
+
+
 # --- command line ----------------------------------------------------------------------------------
 
 
@@ -264,6 +307,9 @@ def _parser() -> argparse.ArgumentParser:
     loss = verbs.add_parser("lose", help="kill every process of a machine and erase its disk")
     loss.add_argument("--account-id", type=AccountId, required=True)
     loss.add_argument("--dir", type=Path, required=True)
+    held = verbs.add_parser("holding", help="what a backup service says once it holds the keyset in force")
+    held.add_argument("--url", required=True)
+    held.add_argument("--timeout", type=float, required=True)
     past = verbs.add_parser("history", help="every change of the protocol state")
     past.add_argument("--rpc", required=True)
     past.add_argument("--contract", type=AccountId, required=True)
@@ -282,6 +328,8 @@ def _perform(options: argparse.Namespace) -> dict[str, Any]:
         return offline_keys(options.dir, options.operator)
     if options.verb == "lose":
         return lose(options.account_id, options.dir)
+    if options.verb == "holding":
+        return asyncio.run(holding(options.url, options.timeout))
     return asyncio.run(_read_history(options.rpc, options.contract))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -136,10 +137,7 @@ async def test_a_node_whose_evidence_fails_gets_no_share_and_learns_which_check(
 @KINDS
 async def test_without_a_valid_stamp_on_the_contract_a_good_quote_is_worth_nothing(hard, kind, missing):
     left = BACKUP_SERVICE if missing is Role.NODE else NODE
-    hard.chain.record = type(hard.chain.record)(
-        **{name: getattr(hard.chain.record, name) for name in hard.chain.record.__slots__}
-        | {"evidence": stamped(left.tls_key)}
-    )
+    hard.chain.record = replace(hard.chain.record, evidence=stamped(left.tls_key))
     with pytest.raises(PeerFault, match=f"no valid evidence of .*: the {missing} there must register its own"):
         await run(hard, kind)
     assert await nothing_moved(hard)

@@ -62,10 +62,13 @@ class Held:
     """Collateral as `CollateralSource` tells of it."""
 
     def __init__(self):
-        self.fault, self.expires, self.refreshed = None, NOW_S + 30 * 86400, 0
+        self.fault, self.expires, self.refreshed, self.own = None, NOW_S + 30 * 86400, 0, True
 
     async def refresh(self):
         self.refreshed += 1
+
+    def holds(self, quote):
+        return self.own
 
     def expires_at_s(self):
         return self.expires
@@ -166,12 +169,13 @@ async def test_evidence_counts_for_its_validity_and_no_longer(world):
     assert world.attesting.public_data() == {"evidence": None, "evidence_digest": None, "attested_at": None}
 
 
-async def test_evidence_made_without_collateral_is_made_again_once_there_is_some(world):
-    collateral, world.tee.collateral, world.held.expires = world.tee.collateral, None, None
+async def test_evidence_made_without_collateral_is_made_again_once_there_is_some_for_this_machine(world):
+    collateral, world.tee.collateral, world.held.own = world.tee.collateral, None, False
     await world.after(0)
+    first = world.attesting.stamp()
     await world.after(60)
-    assert world.attesting.newest.evidence.collateral is None
-    world.tee.collateral, world.held.expires = collateral, NOW_S + 86400 * 30
+    assert world.attesting.stamp() == first
+    world.tee.collateral, world.held.own = collateral, True
     await world.after(60)
     assert world.attesting.newest.evidence.collateral == collateral
 

@@ -8,10 +8,12 @@ import dcap_qvl
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharekeeper.attestation.collateral import collateral_parts
 from sharekeeper.attestation.collateral_check import Platform, check_collateral, platform_of
 from sharekeeper.domain.attestation import Measurements
 from sharekeeper.spec import MAX_COLLATERAL_AGE_SECONDS, MAX_COLLATERAL_BYTES
@@ -164,16 +166,37 @@ def test_the_revocation_list_of_another_authority_is_refused():
 def test_a_revocation_list_of_a_version_that_is_not_is_refused(name):
     with pytest.raises(ValueError, match="of a kind that Intel does not use"):
         check(changed(**{name: FIELDS[name].replace("020101", "020128", 1)}))
+    with pytest.raises(ValueError, match="is no revocation list"):
+        collateral_parts(changed(**{name: FIELDS[name].replace("020101", "020128", 1)}))
+
+
+def named(name):
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
 def test_a_signer_of_another_kind_of_key_is_refused():
-    key = ed25519.Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Mock SGX TCB Signing")])
+    root_key, signer_key = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
     since, until = (datetime.fromtimestamp(NOW + shift, UTC) for shift in (-1, 1000))
-    made = x509.CertificateBuilder(name, name, key.public_key(), 7, since, until).sign(key, None)
-    pem = made.public_bytes(serialization.Encoding.PEM).decode() + INTEL.root_ca_pem
-    with pytest.raises(ValueError):
-        check(changed(tcb_info_issuer_chain=pem))
+    root, signer = (
+        x509.CertificateBuilder(named("root"), named(name), key.public_key(), number, since, until).sign(
+            root_key, SHA256()
+        )
+        for number, (name, key) in enumerate((("root", root_key), ("signer", signer_key)), 1)
+    )
+    chain = "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in (signer, root))
+    chains = {f"{name}_issuer_chain": chain for name in ("tcb_info", "qe_identity", "pck_crl")}
+    with pytest.raises(ValueError, match="of a kind that Intel does not use"):
+        check(changed(**chains), root_ca=root.public_bytes(serialization.Encoding.DER))
+
+
+def test_a_signer_whose_time_is_over_is_refused():
+    with pytest.raises(ValueError, match="certificate of the collateral is not valid now"):
+        check(now_s=NOW + 200 * 365 * 86_400)
+
+
+def test_a_signature_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="has 63 bytes"):
+        check(changed(tcb_info_signature=FIELDS["tcb_info_signature"][:-2]))
 
 
 def test_collateral_without_end_is_refused_unread():

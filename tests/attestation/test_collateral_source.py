@@ -343,6 +343,15 @@ async def test_many_who_ask_at_once_make_one_request(world):
     assert pccs.asked == 4
 
 
+async def test_what_is_held_is_known_by_the_platform_of_a_quote_and_while_it_is_valid(world):
+    source = world.source(await world.pccs())
+    assert not source.holds(QUOTE)
+    await source.of(QUOTE, offered=None)
+    assert source.holds(QUOTE)
+    world.clock.seconds += COLLATERAL_SECONDS
+    assert not source.holds(QUOTE)
+
+
 async def test_what_is_held_is_bounded(world):
     source = world.source()
     found = valid(INTEL.collateral(), NOW)

@@ -115,6 +115,13 @@ async def test_what_is_no_quote_is_refused_by_the_first_check(rack, chain, servi
         await port.check(replace(evidence, quote=b"no quote"), role=service.role, report_data=DATA, at=AT)
 
 
+async def test_a_guest_agent_whose_quote_nobody_can_read_proves_nothing(rack, chain, service, monkeypatch):
+    port = await rack.attestation(service, chain)
+    monkeypatch.setattr(service.guest, "quote", lambda report_data: b"no quote")
+    with pytest.raises(AttestationUnavailable, match="nobody can read"):
+        await port.prove(DATA)
+
+
 async def test_a_machine_without_guest_agent_proves_nothing(rack, chain, service, tmp_path):
     port = await rack.attestation(service, chain)
     port._guest = GuestAgent((tmp_path / "absent",))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
+from sharekeeper.adapters.supervisor import CommandSupervisor
 from sharekeeper.attestation.app_compose import build_app_compose
 from sharekeeper.attestation.compose_file import ComposeParameters, Images, render_compose_file
 from sharekeeper.config_values import SupervisorConfig
@@ -83,10 +84,12 @@ class Cvm(Daemon):
             home=self.directory,
             guest_agent_socket=self.socket,
             root_ca=self.root_ca,
-            supervisor=SupervisorConfig(
-                start=("/bin/sh", "-c", "touch running"),
-                stop=("/bin/sh", "-c", "rm -f running"),
-                directory=self.directory,
+            supervisor=CommandSupervisor(
+                SupervisorConfig(
+                    start=("/bin/sh", "-c", "touch running"),
+                    stop=("/bin/sh", "-c", "rm -f running"),
+                    directory=self.directory,
+                )
             ),
         )
         self._task = asyncio.create_task(work)

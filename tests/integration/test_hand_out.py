@@ -11,7 +11,8 @@ import pytest
 from sharekeeper.adapters.approvals import DirectoryApprovalStore, DirectoryOverrideStore
 from sharekeeper.adapters.durable_file import remove_tree
 from sharekeeper.adapters.vault import AgeVault
-from sharekeeper.backup_service.service import BackupService, BackupServicePorts, BackupServiceSettings
+from sharekeeper.backup_service.service import BackupService
+from sharekeeper.backup_service.setup import BackupServicePorts, BackupServiceSettings
 from sharekeeper.domain.protocol_state import BackupServiceKeys
 from sharekeeper.errors import ChainUnavailable, PeerClosed, StoreFailed, TransactionUnknown
 from sharekeeper.ports import Approval

@@ -14,7 +14,8 @@ from typing import Any
 
 from contract.codec import ContractError
 from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore
-from sharekeeper.backup_service.service import BackupService, BackupServicePorts, BackupServiceSettings
+from sharekeeper.backup_service.service import BackupService
+from sharekeeper.backup_service.setup import BackupServicePorts, BackupServiceSettings
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import AccountId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Curve, DomainPublicKey, KeyEventId

@@ -138,6 +138,7 @@ def test_the_other_daemon_s_table_is_not_wanted_here(tmp_path):
     [
         ('policy = "automatic"', 'policy = "always"', "policy: must be one of approve, automatic"),
         ('policy = "automatic"', "policy = 3", "policy: must be one of"),
+        ('policy = "automatic"', 'policy = "attested"', 'policy: "attested" is for the hard launch'),
         (RECIPIENTS[1], OPERATOR_IDENTITY, "operator_recipient: must be an age recipient"),
         (RECIPIENTS[1], RECIPIENTS[1][:-1] + "q", "operator_recipient: must be an age recipient"),
         ("= 2\n", "= -1\n", "old_keyset_grace_seconds: must be a number"),

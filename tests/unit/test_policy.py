@@ -3,8 +3,15 @@ from dataclasses import replace
 import pytest
 
 from sharekeeper.domain.backup import Approval
-from sharekeeper.protocol.policy import HandOutAllowed, HandOutPolicy, HandOutRefused, decide_hand_out
+from sharekeeper.protocol.policy import (
+    EvidenceNeeded,
+    HandOutAllowed,
+    HandOutPolicy,
+    HandOutRefused,
+    decide_hand_out,
+)
 from sharekeeper.spec import MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH
+from tests.protocol.attestation_values import verdict
 
 from .protocol_values import ALICE, BOB, NETWORK, NEW, NOW_NS, info, keyset, recovery, signer, tls
 
@@ -23,8 +30,10 @@ CURES = ("cancel the recovery or let it expire", "new keys", "sharekeeper backup
 """What the operator does, in this order: cancelling retires the replacement's keys (docs/contract.md, keys, rule 4)."""
 
 
-def decide(*approvals, policy=HandOutPolicy.APPROVE, network=NETWORK, now_ns=NOW_NS):
-    return decide_hand_out(policy=policy, network=network, recovery=recovery(), approvals=approvals, now_ns=now_ns)
+def decide(*approvals, policy=HandOutPolicy.APPROVE, network=NETWORK, now_ns=NOW_NS, peer=None):
+    return decide_hand_out(
+        policy=policy, network=network, recovery=recovery(), approvals=approvals, now_ns=now_ns, peer=peer
+    )
 
 
 def test_a_matching_approval_allows_the_hand_out_and_is_the_one_to_spend():
@@ -97,3 +106,32 @@ def test_automatic_allows_on_the_dev_chain_without_an_approval():
 def test_automatic_is_refused_on_public_networks_by_name_or_by_genesis(network):
     assert isinstance(decide(policy=HandOutPolicy.AUTOMATIC, network=network), HandOutRefused)
     assert decide(APPROVAL, network=network) == HandOutAllowed(approval=APPROVAL)
+
+
+# --- attested ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", [NETWORK, replace(NETWORK, chain_id="mainnet")])
+def test_attested_allows_on_the_evidence_of_this_exchange_and_spends_no_approval(network):
+    proved = verdict()
+    assert decide(APPROVAL, policy=HandOutPolicy.ATTESTED, network=network, peer=proved) == HandOutAllowed(
+        approval=None
+    )
+    assert decide(policy=HandOutPolicy.ATTESTED, network=network, peer=proved) == HandOutAllowed(approval=None)
+
+
+def test_attested_without_evidence_waits_for_it_whatever_was_approved():
+    assert decide(APPROVAL, policy=HandOutPolicy.ATTESTED) == EvidenceNeeded()
+
+
+def test_attested_with_evidence_that_expired_refuses():
+    proved = verdict(expires_at_s=NOW_NS // 10**9 + 10)
+    last, over = NOW_NS + 10 * 10**9 - 1, NOW_NS + 10 * 10**9
+    assert isinstance(decide(policy=HandOutPolicy.ATTESTED, peer=proved, now_ns=last), HandOutAllowed)
+    refused = decide(policy=HandOutPolicy.ATTESTED, peer=proved, now_ns=over)
+    assert isinstance(refused, HandOutRefused)
+    assert "evidence expired" in refused.reason
+
+
+def test_evidence_takes_the_place_of_no_approval_under_another_policy():
+    assert isinstance(decide(peer=verdict()), HandOutRefused)

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from sharekeeper.adapters import memory_vault
 from sharekeeper.adapters.memory_vault import MemoryVault
+from sharekeeper.adapters.vault_manifest import VaultOwner
+from sharekeeper.adapters.vault_reader import encode_plaintext
 from sharekeeper.adapters.vault_writer import SealedTo
-from sharekeeper.crypto.sealing import identity_of, recipient_of
+from sharekeeper.crypto.sealing import identity_of, recipient_of, seal
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.errors import ChainContradiction, ConfigInvalid, NoBackup, SharesRefused, VaultCorrupt
 from sharekeeper.secret import Secret
@@ -185,6 +188,15 @@ async def test_what_does_not_open_any_more_is_reported_and_replaced_by_a_fresh_c
         await vault.open(backup_id(K5))
     await store(vault, K5)
     assert await vault.verify() == []
+
+
+async def test_an_encryption_that_seals_something_else_is_noticed_before_the_backup_counts(monkeypatch):
+    vault = memory()
+    other = encode_plaintext(VaultOwner(network=NETWORK, account_id=ALICE), K5, shares_of(K5, base=900))
+    monkeypatch.setattr(memory_vault, "seal", lambda plaintext, recipients: seal(other, recipients))
+    with pytest.raises(VaultCorrupt, match="other shares were opened"):
+        await store(vault, K5)
+    assert vault.index() == ()
 
 
 async def test_nothing_in_memory_is_destroyed_when_the_current_backup_does_not_open():

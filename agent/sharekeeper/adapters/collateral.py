@@ -71,7 +71,7 @@ class CollateralSource:
         self._pccs_seconds = pccs_seconds
         self._list_seconds = list_seconds
         self._held: dict[Platform, CheckedCollateral] = {}
-        self._failed_at: dict[Platform, float] = {}
+        self._failed: dict[Platform, tuple[float, AttestationUnavailable]] = {}
         self._one_at_a_time = asyncio.Lock()
         self.fault: AttestationUnavailable | None = None
         """Why the newest attempt to get collateral failed, although some may be held; None when it succeeded."""
@@ -99,9 +99,13 @@ class CollateralSource:
     async def refresh(self) -> None:
         """Every platform's collateral was asked for anew; `fault` says what of it failed. Held collateral stays."""
         for platform in tuple(self._held):
-            self._failed_at.pop(platform, None)
+            self._failed.pop(platform, None)
             with suppress(AttestationUnavailable):
                 await self._fetched(platform, patience=REFRESH_PATIENCE)
+
+    def holds(self, quote: bytes) -> bool:
+        """Collateral that is valid now is held for the platform of `quote`. Raises `ValueError` if it is no quote."""
+        return self._valid(platform_of(quote)) is not None
 
     def expires_at_s(self) -> int | None:
         """When the first held collateral expires (seconds since 1970, UTC), or None when none is held."""
@@ -143,18 +147,18 @@ class CollateralSource:
 
     async def _fetched(self, platform: Platform, *, patience: int) -> CheckedCollateral:
         """Held from now on, in memory and on disk. Raises `AttestationUnavailable`; `fault` is set or cleared."""
-        failed_at = self._failed_at.get(platform)
-        if failed_at is not None and self._clock.monotonic() - failed_at < RETRY_SECONDS:
-            raise self.fault or AttestationUnavailable("no PCCS gave collateral a moment ago")
+        failed_at, failure = self._failed.get(platform, (0.0, None))
+        if failure is not None and self._clock.monotonic() - failed_at < RETRY_SECONDS:
+            raise failure
         try:
             found = await self._first(platform, patience)
         except AttestationUnavailable as error:
-            if len(self._failed_at) >= MAX_PLATFORMS:
-                self._failed_at.clear()
-            self._failed_at[platform] = self._clock.monotonic()
+            if len(self._failed) >= MAX_PLATFORMS:
+                self._failed.clear()
+            self._failed[platform] = (self._clock.monotonic(), error)
             self.fault = error
             raise
-        self._failed_at.pop(platform, None)
+        self._failed.pop(platform, None)
         self.fault = None
         self._hold(platform, found)
         await asyncio.to_thread(self._keep, platform, found)

@@ -1,4 +1,4 @@
-"""The guest agent of a dstack CVM: the only door to the TEE's hardware (dstack 0.5.x, docs/near-mpc-interop.md).
+"""The guest agent of a dstack CVM: the only door to the TEE's hardware (dstack 0.5.x; docs/attestation.md).
 
 JSON over HTTP over a unix socket; bytes are hex. It quotes, derives keys that only this machine with this code
 has, and extends RTMR3 with events. Whoever answers at the socket is believed in nothing but the keys it derives:

@@ -60,7 +60,10 @@ def _document(value: object, name: str) -> Part:
 
 
 def _revocations(value: object, name: str, *, yearly: bool) -> Part:
-    revocations = x509.load_der_x509_crl(bytes.fromhex(text(value, name)))
+    try:
+        revocations = x509.load_der_x509_crl(bytes.fromhex(text(value, name)))
+    except x509.InvalidVersion as error:
+        raise ValueError(f"{name} is no revocation list: {error}") from None
     expires = revocations.next_update_utc
     if expires is None:
         raise ValueError(f"{name} has no date of its next update")

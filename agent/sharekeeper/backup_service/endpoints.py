@@ -13,6 +13,7 @@ from sharekeeper.domain.protocol_state import Recovery
 from sharekeeper.errors import NoQuorum
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import ChainTruth, Clock, OverrideStore
+from sharekeeper.protocol.copies import GiveCopy
 from sharekeeper.protocol.monitoring import DestroyOlder, HandOut
 from sharekeeper.protocol.quorum import (
     FAULT_OF,
@@ -110,7 +111,14 @@ class ReleaseGate:
         survey = await self._survey()
         if survey.agreed is None:
             raise survey.missing()
-        self._confirm(survey.agreed, step)
+        _confirm(survey.agreed, step, self._decide)
+
+    async def pass_copy(self, step: GiveCopy, decide: Decide) -> None:
+        """Returns if a quorum calls for `step`, by what `decide` says of views. Raises `NoQuorum`, `ChainAnswerInvalid`."""
+        survey = await self._survey()
+        if survey.agreed is None:
+            raise survey.missing()
+        _confirm(survey.agreed, step, decide)
 
     async def pass_hand_out(self, step: HandOut) -> QuorumOverride | None:
         """Returns if a quorum calls for `step`, or else the override that stands for it, to be spent.
@@ -124,7 +132,7 @@ class ReleaseGate:
         """
         survey = await self._survey()
         if survey.agreed is not None:
-            self._confirm(survey.agreed, step)
+            _confirm(survey.agreed, step, self._decide)
             return None
         override = find_override(self._overrides.pending(), step.recovery, self._clock.wall_ns())
         if not isinstance(override, QuorumOverride):
@@ -154,13 +162,14 @@ class ReleaseGate:
         self._watch.learn(survey)
         return survey
 
-    def _confirm(self, agreed: Agreed, step: HandOut | DestroyOlder) -> None:
-        if self._decide(read_views(agreed.views)) != step:
-            raise NoQuorum(
-                f"at block {agreed.block.height} {' and '.join(agreed.witnesses)} show {describe(agreed.views)}, which "
-                "does not call for what the own node shows: one of them is behind or lies; compare them with "
-                "`sharekeeper chain quorum`"
-            )
+
+def _confirm(agreed: Agreed, step: HandOut | DestroyOlder | GiveCopy, decide: Decide) -> None:
+    if decide(read_views(agreed.views)) != step:
+        raise NoQuorum(
+            f"at block {agreed.block.height} {' and '.join(agreed.witnesses)} show {describe(agreed.views)}, which "
+            "does not call for what the own node shows: one of them is behind or lies; compare them with "
+            "`sharekeeper chain quorum`"
+        )
 
 
 def _without_override(survey: Survey, refused: tuple[str, ...]) -> NoQuorum:

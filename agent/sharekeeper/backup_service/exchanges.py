@@ -52,15 +52,7 @@ class Exchanges:
             nonces=self._nonces(),
         )
         async with self._met(step.node, session) as channel:
-            shares = (await receive(channel, session, KeyShares)).shares
-            await self._check_unexpired(channel, session)
-            try:
-                stored = await uninterrupted(self.vault.store(step.keyset, shares, channel.peer))
-            except SharekeeperError:
-                await refuse(channel, session, StoreFailed("the backup service could not store the shares"))
-                raise
-            await channel.send_frame(session.send_receipt())
-        return stored
+            return await take_shares(channel, session, self.vault, self.attestation)
 
     async def hand_out(self, step: HandOut, release: Release) -> None:
         """The recovering node has the shares durably; its receipt says so.
@@ -91,7 +83,7 @@ class Exchanges:
                 await refuse(channel, session, NoBackup("the backup service has no usable backup of this keyset"))
                 raise
             await release(session.peer_verdict)
-            await self._check_unexpired(channel, session)
+            await check_unexpired(channel, session, self.attestation)
             await channel.send_frame(frame)
             del frame
             await receive(channel, session, Receipt)
@@ -101,16 +93,37 @@ class Exchanges:
 
     @contextlib.asynccontextmanager
     async def _met(self, node: ParticipantInfo, session: Session) -> AsyncIterator[Channel]:
-        """A channel to the node on which both sides have said the same hello and, if they must, shown their evidence."""
+        """A channel to the node on which the opening is over."""
         async with dialled(self.connect, host_of(node.url), self.node_agent_port, node.tls_public_key) as channel:
-            await channel.send_frame(session.send_hello())
-            await receive(channel, session, Hello)
-            if self.attestation is not None:
-                await self.attestation.open(channel, session)
+            await open_exchange(channel, session, self.attestation)
             yield channel
 
-    async def _check_unexpired(self, channel: Channel, session: Session) -> None:
-        """As `MutualAttestation.check_unexpired`; the node is told."""
-        if self.attestation is not None:
-            async with told(channel, session):
-                self.attestation.check_unexpired(session)
+
+async def open_exchange(channel: Channel, session: Session, attestation: MutualAttestation | None) -> None:
+    """Both sides have said the same hello and, if they must, shown their evidence. Raises as `MutualAttestation.open`."""
+    await channel.send_frame(session.send_hello())
+    await receive(channel, session, Hello)
+    if attestation is not None:
+        await attestation.open(channel, session)
+
+
+async def take_shares(
+    channel: Channel, session: Session, vault: Vault, attestation: MutualAttestation | None
+) -> StoredBackup:
+    """The shares that the peer gives are durable in the vault, and it has our receipt. Raises as `Exchanges.fetch`."""
+    shares = (await receive(channel, session, KeyShares)).shares
+    await check_unexpired(channel, session, attestation)
+    try:
+        stored = await uninterrupted(vault.store(session.keyset, shares, channel.peer))
+    except SharekeeperError:
+        await refuse(channel, session, StoreFailed("the backup service could not store the shares"))
+        raise
+    await channel.send_frame(session.send_receipt())
+    return stored
+
+
+async def check_unexpired(channel: Channel, session: Session, attestation: MutualAttestation | None) -> None:
+    """As `MutualAttestation.check_unexpired`; the peer is told."""
+    if attestation is not None:
+        async with told(channel, session):
+            attestation.check_unexpired(session)

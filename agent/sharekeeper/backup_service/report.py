@@ -1,10 +1,12 @@
 """What the backup service says about itself: health reasons, metrics, status."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sharekeeper.backup_service.quorum_report import SINGLE_ENDPOINT, quorum_metrics, quorum_status
 from sharekeeper.backup_service.service import BackupService
+from sharekeeper.backup_service.sibling import Sibling
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.protocol_state import running_part
@@ -20,6 +22,7 @@ from sharekeeper.ops.status import (
     utc,
     view_status,
 )
+from sharekeeper.protocol.survival import SiblingCopy
 
 _NS: Final = 1_000_000_000
 
@@ -46,8 +49,7 @@ def _wanted(service: BackupService) -> Keyset | None:
 
 
 def _current(service: BackupService) -> StoredBackup | None:
-    wanted = _wanted(service)
-    return next((backup for backup in service.held() if backup.keyset == wanted), None)
+    return None if _wanted(service) is None else service.current_backup
 
 
 def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
@@ -62,20 +64,35 @@ def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
         reasons.append("backup: the keyset in force is not in the vault")
     elif service.verified_at_ns is None:
         reasons.append("verification: the vault was not verified since the start")
+    if service.sibling is not None and service.sibling.settings.demanded:
+        reasons += _sibling_concerns(service.sibling)
     return reasons
+
+
+def _sibling_concerns(sibling: Sibling) -> list[str]:
+    """What keeps the account's other backup service from standing in for this one."""
+    if sibling.tls_key is None:
+        return ["sibling: the contract has no other backup service of this account in force"]
+    if sibling.copy is not SiblingCopy.CONFIRMED:
+        return ["sibling: it is not confirmed that the other backup service holds the same shares"]
+    return []
 
 
 def _warnings(service: BackupService) -> list[str]:
     """What the operator has chosen and should not forget; the service is healthy with it."""
-    return [SINGLE_ENDPOINT] if service.endpoints.alone else []
+    warnings = [SINGLE_ENDPOINT] if service.endpoints.alone else []
+    if service.sibling is not None and not service.sibling.settings.demanded:
+        warnings += _sibling_concerns(service.sibling)
+    return warnings
 
 
 def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) -> Sequence[Metric]:
     held = service.held()
     verified_at_ns = None if current is None else _verified_at_ns(service, current)
-    exchanges = [
-        ({"purpose": purpose, "result": result}, count) for (purpose, result), count in service.exchanges_total.items()
-    ]
+    totals = Counter(service.exchanges_total) + Counter(
+        {} if service.sibling is None else service.sibling.exchanges_total
+    )
+    exchanges = [({"purpose": purpose, "result": result}, count) for (purpose, result), count in totals.items()]
     return [
         *common_metrics(service.watch.newest, service.faults, now_ns),
         gauge("sharekeeper_registered", "1 when the contract has this backup service in force.", service.registered),
@@ -96,9 +113,18 @@ def _metrics(service: BackupService, current: StoredBackup | None, now_ns: int) 
             "Seconds since the backup of the keyset in force was last opened.",
             None if verified_at_ns is None else (now_ns - verified_at_ns) / _NS,
         ),
+        _sibling_metric(service.sibling),
         counter("sharekeeper_exchanges_total", "Exchanges that ended, by purpose and result.", exchanges),
         refused_evidence(service.attestation),
     ]
+
+
+def _sibling_metric(sibling: Sibling | None) -> Metric:
+    return gauge(
+        "sharekeeper_sibling_copy_confirmed",
+        "1 when the account's other backup service has proved that it holds the same shares.",
+        None if sibling is None else sibling.copy is SiblingCopy.CONFIRMED,
+    )
 
 
 def _status(
@@ -122,9 +148,20 @@ def _status(
         "current_backup": None if current is None else _backup(service, current),
         "backups": [_backup(service, backup) for backup in service.held()],
         "delivered_recovery_id": service.delivered,
+        "sibling": None if service.sibling is None else _sibling_status(service.sibling),
         "quorum": quorum_status(service.endpoints),
         "step": step_status(service.step),
         "faults": faults_status(service.faults),
+    }
+
+
+def _sibling_status(sibling: Sibling) -> dict[str, Any]:
+    address, confirmed_at_ns = sibling.settings.address, sibling.confirmed_at_ns
+    return {
+        "address": f"{address.host}:{address.port}",
+        "tls_public_key": None if sibling.tls_key is None else str(sibling.tls_key),
+        "copy": sibling.copy.value,
+        "confirmed_at": None if confirmed_at_ns is None else utc(confirmed_at_ns),
     }
 
 

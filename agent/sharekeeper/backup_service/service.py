@@ -8,36 +8,28 @@ file survives a restart, and nothing else needs to.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from sharekeeper.backup_service.endpoints import EndpointWatch, ReleaseGate
-from sharekeeper.backup_service.exchanges import Exchanges
-from sharekeeper.backup_service.web_exchanges import WebExchanges, WebPorts
+from sharekeeper.backup_service.setup import BackupServicePorts, BackupServiceSettings, Parts
 from sharekeeper.domain.attestation import Verdict
 from sharekeeper.domain.backup import Approval, StoredBackup
-from sharekeeper.domain.identity import AccountId, NetworkId
-from sharekeeper.domain.protocol_state import BackupServiceKeys, ProtocolState, Recovery, without_progress
-from sharekeeper.errors import ChainFault, ConfigInvalid, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
-from sharekeeper.mutual_attestation import MutualAttestation
-from sharekeeper.ops.logs import log_event
-from sharekeeper.ports import (
-    ApprovalStore,
-    Attestation,
-    ChainReader,
-    ChainTruth,
-    Clock,
-    Connect,
-    ContractCaller,
-    OverrideStore,
-    Vault,
+from sharekeeper.domain.keyset import Keyset
+from sharekeeper.domain.protocol_state import (
+    ProtocolState,
+    Recovery,
+    running_part,
+    without_progress,
 )
+from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
+from sharekeeper.ops.logs import log_event
 from sharekeeper.protocol.contract_json import encode_evidence_stamp
 from sharekeeper.protocol.monitoring import (
     Alarm,
     ConfirmDelivery,
     DestroyOlder,
+    FetchCopy,
     FetchShares,
     HandOut,
     Holdings,
@@ -51,7 +43,6 @@ from sharekeeper.protocol.onboarding import (
     Onboarded,
     OperatorNeeded,
     RegisterBackupService,
-    Stamp,
     Wait,
     decide_backup_service_onboarding,
     remember_backup_service,
@@ -59,72 +50,31 @@ from sharekeeper.protocol.onboarding import (
 from sharekeeper.protocol.policy import (
     EvidenceNeeded,
     HandOutAllowed,
-    HandOutPolicy,
     HandOutRefused,
     HandOutVerdict,
     decide_hand_out,
 )
 from sharekeeper.protocol.quorum import ReadViews
-from sharekeeper.reconcile import Backoff, ChainWatch, Faults, Memory, View, Worker
+from sharekeeper.reconcile import Backoff, ChainWatch, Faults, View, Worker
 
 _LOG: Final = logging.getLogger(__name__)
 _INDEX_SECONDS: Final = 60.0
 """The vault's index is read again at least this often, and after every action."""
 
 Step = MonitoringStep | Wait | OperatorNeeded | RegisterBackupService
-Action = FetchShares | HandOut | ConfirmDelivery | VerifyVault | DestroyOlder | RegisterBackupService
-_ACTIONS: Final = (FetchShares, HandOut, ConfirmDelivery, VerifyVault, DestroyOlder, RegisterBackupService)
+Action = FetchShares | FetchCopy | HandOut | ConfirmDelivery | VerifyVault | DestroyOlder | RegisterBackupService
+_ACTIONS: Final = (FetchShares, FetchCopy, HandOut, ConfirmDelivery, VerifyVault, DestroyOlder, RegisterBackupService)
 
 _TOPICS: Final[dict[type[Action], str]] = {
     FetchShares: "backup",
+    FetchCopy: "backup",
     HandOut: "hand-out",
     ConfirmDelivery: "confirmation",
     VerifyVault: "verification",
     DestroyOlder: "clean-up",
     RegisterBackupService: "registration",
 }
-_PURPOSES: Final = {FetchShares: "backup", HandOut: "recovery"}
-
-Verify = Callable[[], Awaitable[Sequence[str]]]
-"""Opens every backup; returns one sentence for each problem."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupServiceSettings:
-    """What the operator decided. Durations in seconds."""
-
-    account_id: AccountId
-    network: NetworkId
-    own: BackupServiceKeys
-    policy: HandOutPolicy
-    node_agent_port: int
-    grace_seconds: float
-    slot: int = 0
-    """Where it registers while no slot has its TLS key."""
-    stamp: Stamp | None = None
-    """Of the own evidence; None: soft launch, which names none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupServicePorts:
-    """What the service works with."""
-
-    chain: ChainReader
-    """The own node: the loop, and everything but releases, rests on it alone."""
-    truth: ChainTruth
-    """All endpoints: releases rest on their quorum."""
-    overrides: OverrideStore
-    caller: ContractCaller
-    vault: Vault
-    verify_vault: Verify
-    approvals: ApprovalStore
-    memory: Memory
-    connect: Connect
-    clock: Clock
-    web: WebPorts | None = None
-    """Not None: version 2 is spoken, and `connect` is never used."""
-    attestation: Attestation | None = None
-    """None: soft launch, in which no machine shows evidence (`unsafe_no_attestation`)."""
+_PURPOSES: Final = {FetchShares: "backup", FetchCopy: "copy", HandOut: "recovery"}
 
 
 class BackupService:
@@ -132,7 +82,6 @@ class BackupService:
 
     def __init__(self, settings: BackupServiceSettings, ports: BackupServicePorts) -> None:
         """Raises `ConfigInvalid` if the policy is not that of the launch."""
-        _check_launch(settings.policy, ports.attestation)
         self.settings: Final = settings
         self._ports = ports
         self._clock = ports.clock
@@ -140,8 +89,9 @@ class BackupService:
         self.faults: Final = Faults(ports.clock)
         self.endpoints: Final = EndpointWatch(ports.truth, self.faults, ports.clock)
         self.gate: Final = ReleaseGate(self.endpoints, ports.overrides, ports.clock, self._decide_on)
-        self.attestation: Final = None if ports.attestation is None else self._mutual(ports.attestation)
-        self._exchanges = self._web_exchanges(ports.web) if ports.web else self._channel_exchanges()
+        parts = Parts(settings, ports, self.watch, self.faults)
+        self.attestation: Final = parts.attestation
+        self._exchanges = parts.exchanges()
         self._worker = Worker(self._perform)
         self._backoff = Backoff(ports.clock)
         self._renewing = Worker(self._renew)
@@ -156,46 +106,13 @@ class BackupService:
         """When this process last verified the vault (wall time), or None."""
         self._verify_again = False
         self._delivered: int | None = None
+        self._failed: tuple[Keyset, int] | None = None
+        self.sibling: Final = parts.sibling(self.gate, self._holdings, lambda: self.current_backup)
+        """The account's other backup service, or None when its address is not known."""
         self.step: Step = Wait(reason="starting")
         """What was decided last."""
         self.exchanges_total: dict[tuple[str, str], int] = {}
         """Exchanges that ended, by purpose and result (`durable` or the code of the fault)."""
-
-    def _mutual(self, attestation: Attestation) -> MutualAttestation:
-        return MutualAttestation(
-            attestation,
-            account_id=self.settings.account_id,
-            chain=self._ports.chain,
-            look=self.watch.look,
-            clock=self._clock,
-            faults=self.faults,
-        )
-
-    def _channel_exchanges(self) -> Exchanges:
-        """Version 1."""
-        return Exchanges(
-            account_id=self.settings.account_id,
-            network=self.settings.network,
-            tls_key=self.settings.own.tls_public_key,
-            vault=self._ports.vault,
-            connect=self._ports.connect,
-            node_agent_port=self.settings.node_agent_port,
-            attestation=self.attestation,
-        )
-
-    def _web_exchanges(self, web: WebPorts) -> WebExchanges:
-        """Version 2."""
-        return WebExchanges(
-            account_id=self.settings.account_id,
-            network=self.settings.network,
-            vault=self._ports.vault,
-            chain=self._ports.chain,
-            caller=self._ports.caller,
-            watch=self.watch,
-            clock=self._clock,
-            ports=web,
-            attestation=self.attestation,
-        )
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -288,7 +205,13 @@ class BackupService:
         now = self._clock.monotonic()
         if self._index_read_at is None or now - self._index_read_at >= _INDEX_SECONDS:
             self._index, self._index_read_at = self._ports.vault.index(), now
-        return Holdings(usable=self._index, verified_at_ns=self.verified_at_ns, delivered=self._delivered)
+        return Holdings(
+            usable=self._index,
+            verified_at_ns=self.verified_at_ns,
+            delivered=self._delivered,
+            sibling=self.settings.sibling is not None,
+            failed=self._failed,
+        )
 
     def _note_duty(self, step: Step) -> None:
         if isinstance(step, Alarm | OperatorNeeded):
@@ -299,7 +222,8 @@ class BackupService:
             for topic in ("backup", "hand-out", "confirmation", "registration"):
                 self.faults.clear(topic)
             if self.attestation is not None:
-                self.attestation.forget_peers(but=())
+                sibling = None if self.sibling is None else self.sibling.tls_key
+                self.attestation.forget_peers(but=() if sibling is None else (sibling,))
 
     # --- the actions ----------------------------------------------------------------------------
 
@@ -311,9 +235,10 @@ class BackupService:
             await self._act(action)
             result = "durable"
             self.faults.clear(topic)
+            self._failed = None
         except SharekeeperError as error:
             result = error.code
-            self.faults.note(topic, error)
+            self._note_failure(action, error)
             self._settled = None
         finally:
             self._index_read_at = None
@@ -323,9 +248,15 @@ class BackupService:
                 key = (purpose, result)
                 self.exchanges_total[key] = self.exchanges_total.get(key, 0) + 1
 
+    def _note_failure(self, action: Action, error: SharekeeperError) -> None:
+        """A copy that cannot be had is an alarm: the node could not give the shares either."""
+        self.faults.note(_TOPICS[type(action)], error, alarm=True if isinstance(action, FetchCopy) else None)
+        if isinstance(action, FetchShares | FetchCopy):
+            self._failed = (action.keyset, self._holdings().failures(action.keyset) + 1)
+
     async def _act(self, action: Action) -> None:
         match action:
-            case FetchShares():
+            case FetchShares() | FetchCopy():
                 await self._fetch(action)
             case HandOut():
                 await self._hand_out(action)
@@ -362,8 +293,11 @@ class BackupService:
             self.faults.note("evidence", error)
         self._renewal_backoff.tried(renewal, block_seconds=self.watch.pause_seconds)
 
-    async def _fetch(self, step: FetchShares) -> None:
-        stored = await self._exchanges.fetch(step)
+    async def _fetch(self, step: FetchShares | FetchCopy) -> None:
+        if isinstance(step, FetchShares):
+            stored = await self._exchanges.fetch(step)
+        elif self.sibling is not None:
+            stored = await self.sibling.copies.fetch(step)
         if self._verify_again:
             self.verified_at_ns = None
         log_event(_LOG, logging.INFO, "backup is durable", epoch=stored.keyset.epoch_id, backup_id=stored.backup_id)
@@ -436,6 +370,13 @@ class BackupService:
         return self._index
 
     @property
+    def current_backup(self) -> StoredBackup | None:
+        """The usable backup of the keyset in force, as of the newest view and as last read; None when there is none."""
+        view = self.watch.newest
+        running = None if view is None else running_part(view.state)
+        return next((held for held in self._index if running is not None and held.keyset == running.keyset), None)
+
+    @property
     def delivered(self) -> int | None:
         """The recovery whose durable receipt this process holds, or None."""
         return self._delivered
@@ -452,14 +393,7 @@ def _approval(verdict: HandOutVerdict) -> Approval | None:
             raise PolicyRefused(reason)
 
 
-def _check_launch(policy: HandOutPolicy, attestation: Attestation | None) -> None:
-    if (policy is HandOutPolicy.ATTESTED) is (attestation is None):
-        raise ConfigInvalid(
-            f'policy "{policy}" is not for this launch: where machines show evidence it is "{HandOutPolicy.ATTESTED}" '
-            "and no other, and nowhere else"
-        )
-
-
 def _basis(action: Action, view: View) -> object:
-    """What has to change for a failed action to be tried again at once."""
-    return action, without_progress(view.state)
+    """What has to change for a failed action to be tried again at once. Whom shares are fetched from is no change."""
+    what = action.keyset if isinstance(action, FetchShares | FetchCopy) else action
+    return what, without_progress(view.state)

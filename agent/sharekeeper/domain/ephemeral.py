@@ -78,6 +78,8 @@ class EphemeralRecord:
     answers: Sha256Hex | None
 
     def __post_init__(self) -> None:
+        if self.purpose not in (Purpose.BACKUP, Purpose.RECOVERY):
+            raise ValueError(f"a {self.purpose} is no exchange of version 2")
         if (self.recovery_id is None) is (self.purpose is Purpose.RECOVERY):
             raise ValueError("a recovery has a recovery_id, a backup has none")
         if (self.answers is None) is (self.role is Role.NODE):

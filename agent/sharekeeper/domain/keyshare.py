@@ -25,10 +25,15 @@ BYTE_ORDER: Final[dict[Curve, Literal["big", "little"]]] = {
 
 
 class Purpose(StrEnum):
-    """Why shares travel: from node to backup service, or back."""
+    """Why shares travel: from node to backup service, or back, or between the account's two backup services.
+
+    `CHECK`: nothing travels; one backup service proves to the other that it holds the same shares.
+    """
 
     BACKUP = "backup"
     RECOVERY = "recovery"
+    COPY = "copy"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

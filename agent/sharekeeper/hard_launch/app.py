@@ -17,12 +17,12 @@ from sharekeeper.adapters.attestation import TeeAttestation
 from sharekeeper.adapters.collateral import CollateralSource
 from sharekeeper.adapters.dstack import SOCKET_PATHS, GuestAgent
 from sharekeeper.adapters.memory import FileMemory
-from sharekeeper.adapters.tls_channel import connect
+from sharekeeper.adapters.tls_channel import ChannelListener, connect
 from sharekeeper.attestation.compose_file import STATE_PATH
 from sharekeeper.attestation.policy import AttestationPolicy, Rendered
 from sharekeeper.attestation.report_data import registration_report_data
 from sharekeeper.attesting import Attesting, AttestingSettings
-from sharekeeper.config_values import SupervisorConfig, Transfer
+from sharekeeper.config_values import Transfer
 from sharekeeper.domain.attestation import VaultKind
 from sharekeeper.domain.identity import Role, TlsKey
 from sharekeeper.domain.protocol_state import BackupServiceKeys, NodeKeys, ParticipantInfo
@@ -44,7 +44,8 @@ from sharekeeper.spec import OLD_KEYSET_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from sharekeeper.adapters.veto import VetoReader
-    from sharekeeper.backup_service.service import BackupServicePorts, Verify
+    from sharekeeper.backup_service.setup import BackupServicePorts, Verify
+    from sharekeeper.backup_service.sibling import SiblingSettings
     from sharekeeper.backup_service.web_exchanges import WebPorts
     from sharekeeper.ports import Vault
 
@@ -73,7 +74,7 @@ def run(
     home: Path = Path(STATE_PATH),
     guest_agent_socket: Path | None = None,
     root_ca: bytes | None = None,
-    supervisor: SupervisorConfig | None = None,
+    supervisor: NodeSupervisor | None = None,
 ) -> None:
     """The daemon of the measured role has run until SIGTERM or SIGINT. Its keys are made at the first start.
 
@@ -88,7 +89,7 @@ def run(
         home: directory on the encrypted disk.
         guest_agent_socket: the guest agent's socket.
         root_ca: the certificate (DER) of another root than Intel's.
-        supervisor: commands that start and stop the MPC node.
+        supervisor: starts and stops the MPC node.
 
     Raises:
         ConfigInvalid, KeysMissing, KeysExist: before anything starts.
@@ -114,7 +115,7 @@ def daemon(
     home: Path,
     guest_agent_socket: Path | None,
     root_ca: bytes | None,
-    supervisor: SupervisorConfig | None,
+    supervisor: NodeSupervisor | None,
 ) -> Coroutine[Any, Any, None]:
     """The daemon of the measured role, to be run until cancelled; nothing but the two files was read. As `run`."""
     config = load_measured(measured)
@@ -125,18 +126,8 @@ def daemon(
         root_ca=root_ca,
     )
     if config.role is Role.NODE:
-        return _node_agent(machine, load_node_addresses(addresses, config.transfer), _supervisor(supervisor))
+        return _node_agent(machine, load_node_addresses(addresses, config.transfer), supervisor)
     return _backup_service(machine, load_backup_service_addresses(addresses, config))
-
-
-def _supervisor(commands: SupervisorConfig | None) -> NodeSupervisor:
-    if commands is None:
-        from sharekeeper.adapters.containers import ContainerSupervisor  # noqa: PLC0415
-
-        return ContainerSupervisor()
-    from sharekeeper.adapters.supervisor import CommandSupervisor  # noqa: PLC0415
-
-    return CommandSupervisor(commands)
 
 
 def _keys(directory: Path) -> NodeKeyFiles:
@@ -241,7 +232,8 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def _backup_service(machine: _Machine, addresses: BackupServiceAddresses) -> None:
-    from sharekeeper.backup_service.service import BackupService, BackupServiceSettings  # noqa: PLC0415
+    from sharekeeper.backup_service.service import BackupService  # noqa: PLC0415
+    from sharekeeper.backup_service.setup import BackupServiceSettings  # noqa: PLC0415
 
     parameters, keys = machine.measured.parameters, _keys(machine.home / "keys")
     async with contextlib.AsyncExitStack() as stack:
@@ -255,17 +247,34 @@ async def _backup_service(machine: _Machine, addresses: BackupServiceAddresses) 
             grace_seconds=OLD_KEYSET_GRACE_SECONDS,
             slot=parameters.slot or 0,
             stamp=one.attesting.stamp,
+            sibling=_sibling(addresses, parameters.vault),
         )
         service = BackupService(settings, await _backup_service_ports(stack, machine, addresses, one))
         await _show_publicly(stack, one, addresses)
-        await _together(run_service(one.base, service), one.attesting.run(service.faults))
+        works = [run_service(one.base, service), one.attesting.run(service.faults)]
+        if service.sibling is not None:
+            listen, sibling = addresses.listen, service.sibling
+            listener = ChannelListener(listen.host, listen.port, keys.tls, sibling.expected_peers, sibling.serve)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+            works.append(sibling.run(listener))
+        await _together(*works)
+
+
+def _sibling(addresses: BackupServiceAddresses, vault: VaultKind | None) -> "SiblingSettings | None":
+    """Where the account's other backup service is; to a vault in memory it is indispensable."""
+    from sharekeeper.backup_service.sibling import SiblingSettings  # noqa: PLC0415
+
+    if addresses.sibling is None:
+        return None
+    return SiblingSettings(address=addresses.sibling, demanded=vault is VaultKind.MEMORY)
 
 
 async def _backup_service_ports(
     stack: contextlib.AsyncExitStack, machine: _Machine, addresses: BackupServiceAddresses, one: _Attested
 ) -> "BackupServicePorts":
     """The adapters of the backup service; the vault is held until `stack` unwinds. Raises as the vault does."""
-    from sharekeeper.backup_service.service import BackupServicePorts  # noqa: PLC0415
+    from sharekeeper.backup_service.setup import BackupServicePorts  # noqa: PLC0415
     from sharekeeper.hard_launch.consent import NoApprovals, NoOverrides  # noqa: PLC0415
 
     async def dial(host: str, port: int, peer: TlsKey) -> Channel:
@@ -361,7 +370,8 @@ def _web_ports(addresses: BackupServiceAddresses, one: _Attested) -> "WebPorts":
 # --- node agent --------------------------------------------------------------------------------------
 
 
-async def _node_agent(machine: _Machine, addresses: NodeAddresses, supervisor: NodeSupervisor) -> None:
+async def _node_agent(machine: _Machine, addresses: NodeAddresses, supervisor: NodeSupervisor | None) -> None:
+    from sharekeeper.adapters.containers import ContainerSupervisor  # noqa: PLC0415
     from sharekeeper.adapters.keyshare_store import DirectoryKeyShareStore  # noqa: PLC0415
     from sharekeeper.node_agent.agent import NodeAgent, NodeAgentPorts, NodeAgentSettings  # noqa: PLC0415
 
@@ -377,7 +387,7 @@ async def _node_agent(machine: _Machine, addresses: NodeAddresses, supervisor: N
                 chain=one.base.rpc,
                 caller=one.base.caller(account_id, keys.account),
                 store=DirectoryKeyShareStore(shared / "keyshares"),
-                supervisor=supervisor,
+                supervisor=supervisor or ContainerSupervisor(),
                 memory=FileMemory(machine.state_dir, keys.tls.tls_key),
                 clock=one.base.clock,
                 web_identity=keys.tls if machine.measured.transfer is Transfer.WEB else None,

@@ -47,7 +47,8 @@ _DURABLE: Final = "durable"
 class Exchange:
     """What both sides must agree on before shares travel. Raises `ValueError` when it contradicts itself.
 
-    `recovery_id` is the contract's for a recovery and None for a backup.
+    `recovery_id` is the contract's for a recovery and None otherwise. In a copy and a check the backup service that
+    holds the shares stands where the node stands in a backup: `node_tls_key` is its key, `Role.NODE` its side.
     """
 
     account_id: AccountId
@@ -60,9 +61,9 @@ class Exchange:
 
     def __post_init__(self) -> None:
         if (self.recovery_id is None) is (self.purpose is Purpose.RECOVERY):
-            raise ValueError("a recovery has a recovery_id, a backup has none")
+            raise ValueError("a recovery has a recovery_id, any other exchange has none")
         if self.node_tls_key == self.backup_service_tls_key:
-            raise ValueError("node and backup service have the same TLS key; roles never share one")
+            raise ValueError("both sides have the same TLS key; machines never share one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

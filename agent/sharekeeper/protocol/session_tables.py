@@ -65,4 +65,6 @@ TAKER: Final[Moves] = {
 }
 LAST_GIVEN: Final[Moves] = {(State.READY, Direction.SEND, KeyShares): State.DONE}
 LAST_TAKEN: Final[Moves] = {(State.READY, Direction.RECEIVE, KeyShares): State.DONE}
+PROVER: Final[Moves] = {(State.READY, Direction.SEND, Receipt): State.DONE}
+ASKER: Final[Moves] = {(State.READY, Direction.RECEIVE, Receipt): State.DONE}
 ENDED: Final = frozenset({State.DONE, State.FAILED})

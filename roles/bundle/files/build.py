@@ -74,8 +74,13 @@ def _content(bundle: Bundle, machine: str) -> bytes:
             _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(CHECKOUT / project))
         own = sorted(wheels.glob("*.whl"))
         requirements = (CHECKOUT / bundle.lock).read_text(encoding="utf-8") + "".join(map(_requirement, own))
-        _pip("download", *_platform(machine), "--dest", str(wheels), "--requirement", str(CHECKOUT / bundle.lock))
+        download(bundle.lock, machine, wheels)
         return _tar(wheels, requirements)
+
+
+def download(lock: str, machine: str, wheels: Path) -> None:
+    """The wheels that `lock` names by hash are in the directory `wheels`."""
+    _pip("download", *_platform(machine), "--dest", str(wheels), "--requirement", str(CHECKOUT / lock))
 
 
 def _write(target: Path, content: bytes) -> bool:
