@@ -85,7 +85,7 @@ def test_nothing_runs_and_everything_is_private_to_its_owner(drilled):
 
 def test_one_wrong_measurement_stops_it_before_any_share_leaves_and_says_why(tmp_path):
     run = tmp_path / "run"
-    words = ["--drill", "hard-loss", "-e", json.dumps({"localnet_measured_wrongly": [WRONG]})]
+    words = ["--drill", "hard-loss", "-e", f"localnet_measured_wrongly={WRONG}"]
     drill = subprocess.run(
         [sys.executable, "-m", "sharekeeper_devnet.drill", *words],
         env={**os.environ, "SHAREKEEPER_RUN": str(run)},
