@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 DRILL_ARGS ?=
 DRILL ?= loss
 TRANSFER ?= p2p
+LAUNCH ?= soft
 SCENARIOS ?=
 # Ansible refuses a locale that is not UTF-8.
 export LC_ALL := C.UTF-8
@@ -33,8 +34,8 @@ $(STAMP): requirements/dev.txt pyproject.toml agent/pyproject.toml
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e . -e agent
 	touch $@
 
-drill: $(STAMP) ## rehearse a disaster on this computer; report in run/report (DRILL=loss or life, TRANSFER=p2p or web)
-	$(BIN)/python -m sharekeeper_devnet.drill --drill $(DRILL) -e localnet_transfer=$(TRANSFER) $(DRILL_ARGS)
+drill: $(STAMP) ## rehearse a disaster on this computer; report in run/report (DRILL=loss or life, TRANSFER=p2p or web, LAUNCH=soft or hard)
+	$(BIN)/python -m sharekeeper_devnet.drill --drill $(if $(filter soft,$(LAUNCH)),,$(LAUNCH)-)$(DRILL) -e localnet_transfer=$(TRANSFER) $(DRILL_ARGS)
 
 test: $(STAMP) ## run all tests, two at a time (about ten minutes)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

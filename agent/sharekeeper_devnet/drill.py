@@ -298,7 +298,7 @@ def _perform(arguments: Sequence[str] | None) -> int:
             return 0
         drill.clear()
         drill_id = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        status = drill.play(playbook.absolute(), words, relay)
+        status = drill.play(playbook.absolute(), ["-e", f"localnet_launch={plan.launch}", *words], relay)
         report = drill.report(plan, drill_id, status)
     _say(f"\n{report_text(report)}\nReport: {drill.report_directory}/report.html (and .json, .txt)")
     _say(f"Logs:   {drill.report_directory}/drill.log and {drill.run_directory}/*/processes/*.log")

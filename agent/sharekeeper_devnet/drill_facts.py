@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sharekeeper.domain.identity import Ed25519Key
-from sharekeeper_devnet.drill_plan import Change
+from sharekeeper_devnet.drill_plan import Change, Launch
 
 
 class Verdict(StrEnum):
@@ -175,21 +175,53 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttestedMachine:
+    """What one machine's evidence proved to its operator, who checked it before he admitted the machine (hard launch).
+
+    Attributes:
+        host: its name in the inventory.
+        role: `node` or `backup-service`.
+        tls_public_key: the key that the evidence is bound to.
+        digest: of the evidence, as the machine shows it; hex.
+        checks: how many numbered checks it satisfied.
+        image: digest of the code, which the operators voted for; hex.
+        measurements: name and value (hex) of the five that are voted for as one entry.
+        tcb_status: Intel's word on the platform; here that of the stand-in.
+        expires_at, at: until when the evidence counts, and when it was checked; seconds since 1970, UTC.
+    """
+
+    host: str
+    account_id: str
+    role: str
+    tls_public_key: str
+    digest: str
+    checks: int
+    image: str
+    measurements: tuple[tuple[str, str], ...]
+    tcb_status: str
+    expires_at: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a reader of a drill needs to judge it; no secret is among it.
 
     Attributes:
         drill_id: names the drill: the UTC time of its start.
         drill: which drill it was, by its name.
+        launch: `soft` or `hard`.
         findings: why the verdict is not `passed`; empty when it is.
         public_key: the one under which all signatures hold; None when that was not shown.
         transfer: how key shares travelled in the recoveries, `p2p` or `web`, as the chain tells it; None without any.
         states: the protocol state from its first block to the last, as the chain tells it.
+        machines: what each machine proved; none in soft launch.
         versions: tool names and versions.
     """
 
     drill_id: str
     drill: str
+    launch: Launch
     verdict: Verdict
     findings: tuple[str, ...]
     started: float
@@ -199,4 +231,5 @@ class Report:
     stages: tuple[Stage, ...]
     states: tuple[Phase, ...]
     phases: tuple[Phase, ...]
+    machines: tuple[AttestedMachine, ...]
     versions: tuple[tuple[str, str], ...]

@@ -6,8 +6,18 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from sharekeeper_devnet.drill_facts import HeldBackup, KeyEventRun, OperatorRecovery, Outage, Report, Stage, Verdict
-from sharekeeper_devnet.drill_text import after, block, key_sentence, stage_summary, transfer
+from sharekeeper_devnet.drill_facts import (
+    AttestedMachine,
+    HeldBackup,
+    KeyEventRun,
+    OperatorRecovery,
+    Outage,
+    Report,
+    Stage,
+    Verdict,
+)
+from sharekeeper_devnet.drill_plan import Launch
+from sharekeeper_devnet.drill_text import after, block, key_sentence, launch_sentence, stage_summary, transfer
 
 _WIDTH: Final = 960
 _LEFT: Final = 150
@@ -68,11 +78,12 @@ def _lines(report: Report) -> Iterator[str]:
     yield f'<p class="sub">{name} · {utc(report.started)} to {utc(report.finished)}</p>'
     if report.verdict is Verdict.FAILED:
         yield '<ul class="findings">' + "".join(f"<li>{escape(text)}</li>" for text in report.findings) + "</ul>"
-    yield f"<p>{escape(key_sentence(report))}</p>"
+    yield f"<p>{escape(key_sentence(report))} {escape(launch_sentence(report))}</p>"
     yield from _cards(report)
     yield from _whole(report)
     for stage in report.stages:
         yield from _stage(stage)
+    yield from _evidence(report)
     yield from _end(report)
     yield "</main></body></html>"
 
@@ -88,6 +99,7 @@ def _cards(report: Report) -> Iterator[str]:
         (f"{max(age):.1f} s" if age else "-", "RPO: oldest verified backup at the loss"),
         ("same" if report.public_key is not None else "not shown", "public key of all signatures"),
         (transfer(report), "transfer of key shares"),
+        (report.launch.value, "launch: what machines must prove"),
     )
     yield '<div class="cards">'
     for value, label in cards:
@@ -243,6 +255,28 @@ def _recovery_row(stage: Stage, one: OperatorRecovery) -> tuple[str, ...]:
 def _backup_row(one: HeldBackup) -> tuple[str, ...]:
     older = ", ".join(map(str, one.older_epochs)) or "none"
     return (one.account_id, str(one.epoch_id), str(one.domains), utc(one.verified_at), older)
+
+
+# --- evidence ---------------------------------------------------------------------------------------
+
+
+def _evidence(report: Report) -> Iterator[str]:
+    if report.launch is Launch.SOFT:
+        return
+    yield "<h2>What the machines proved</h2>"
+    yield from _table(
+        "Evidence, checked by each machine's operator before he admitted it",
+        ("machine", "role", "account", "checks", "TCB", "counts until", "TLS key", "image", "evidence"),
+        [_machine_row(one) for one in report.machines],
+    )
+    for measured in dict.fromkeys(one.measurements for one in report.machines):
+        hosts = ", ".join(one.host for one in report.machines if one.measurements == measured)
+        yield from _table(f"Measurements of {hosts}", ("register", "value"), list(measured))
+
+
+def _machine_row(one: AttestedMachine) -> tuple[str, ...]:
+    facts = (one.host, one.role, one.account_id, str(one.checks), one.tcb_status, utc(one.expires_at))
+    return (*facts, one.tls_public_key, one.image, one.digest)
 
 
 # --- tables -----------------------------------------------------------------------------------------

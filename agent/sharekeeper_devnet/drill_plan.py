@@ -23,6 +23,15 @@ class Change(StrEnum):
     """Its keys pass to another set of participants."""
 
 
+class Launch(StrEnum):
+    """How much a machine must prove before it takes part."""
+
+    SOFT = "soft"
+    """Nothing (`unsafe_no_attestation`)."""
+    HARD = "hard"
+    """What it runs and in what TEE, which is that of the TEE host stand-in."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
     """One stage. `silent`: so many machines are lost that nobody can sign, which is shown too."""
@@ -39,6 +48,7 @@ class Plan:
     name: str
     playbook: str
     stages: tuple[StagePlan, ...]
+    launch: Launch = Launch.SOFT
 
 
 _LOSS: Final = Plan(
@@ -49,6 +59,8 @@ _LOSS: Final = Plan(
         StagePlan(change=Change.LOST, title="Every MPC machine is lost and recovered", silent=True),
     ),
 )
+
+_HARD_LOSS: Final = Plan(name="hard-loss", playbook="drill_hard.yml", stages=_LOSS.stages, launch=Launch.HARD)
 
 _LIFE: Final = Plan(
     name="life",
@@ -61,5 +73,5 @@ _LIFE: Final = Plan(
     ),
 )
 
-PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (_LOSS, _LIFE)}
+PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (_LOSS, _LIFE, _HARD_LOSS)}
 """By name."""

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from sharekeeper_devnet.drill_evidence import attested_machines, evidence_objections
 from sharekeeper_devnet.drill_facts import (
+    AttestedMachine,
     HeldBackup,
     Moment,
     Outage,
@@ -25,7 +27,7 @@ from sharekeeper_devnet.drill_facts import (
 )
 from sharekeeper_devnet.drill_history import Transition, key_events, read_transitions, recoveries, states
 from sharekeeper_devnet.drill_marks import PLAY, Mark, MarksInvalid, StepMissing
-from sharekeeper_devnet.drill_plan import Change, Plan, StagePlan
+from sharekeeper_devnet.drill_plan import Change, Launch, Plan, StagePlan
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ def build_report(
     others, which the contract has; 2. of a stage that makes or reshares keys: each key event's success, and a verified
     backup of the keyset in force for each participant; 3. of a stage that loses machines: a recovery of each,
     concluded with a new TLS key, from a backup of the current epoch; and, where nobody can sign, a request that nobody
-    answered.
+    answered. In hard launch: 4. evidence, which its operator checked, of every machine that took part or held shares.
     """
     judge = _Judge(marks, failure)
     windows = _windows(marks, len(plan.stages))
@@ -53,11 +55,13 @@ def build_report(
     keys = {stage.signature.public_key for stage in stages if stage.signature is not None}
     signed = all(stage.signature is not None and stage.signature.holds() for stage in stages)
     transfers = {one.transfer for stage in stages if stage.outage is not None for one in stage.outage.recoveries}
+    machines = judge.machines(stages) if plan.launch is Launch.HARD else ()
     findings = judge.verdict(stages)
     finished = max((mark.end for mark in marks), default=0.0)
     return Report(
         drill_id=drill_id,
         drill=plan.name,
+        launch=plan.launch,
         verdict=Verdict.FAILED if findings else Verdict.PASSED,
         findings=findings,
         started=min((mark.start for mark in marks), default=0.0),
@@ -67,6 +71,7 @@ def build_report(
         stages=stages,
         states=tuple(states(judge.transitions, finished)),
         phases=tuple(_phases(marks, finished)),
+        machines=machines,
         versions=tuple(versions.items()),
     )
 
@@ -133,6 +138,12 @@ class _Judge:
         )
         self._findings += _objections(stage, self._at(window.start) or next(iter(self.transitions), None), end)
         return replace(stage, timeline=_timeline(stage, marks))
+
+    def machines(self, stages: Sequence[Stage]) -> tuple[AttestedMachine, ...]:
+        """What the machines proved; what they did not becomes a finding."""
+        found = self._take(lambda: attested_machines(self._marks)) or ()
+        self._findings += evidence_objections(stages, found)
+        return found
 
     def verdict(self, stages: Sequence[Stage]) -> tuple[str, ...]:
         """All findings, each once; one names every step that was asked for and is not there."""
@@ -309,6 +320,8 @@ def _phases(marks: Sequence[Mark], finished: float) -> Iterator[Phase]:
 
 
 _STEPS: Final = (
+    ("vote", "The operators have voted for what may run"),
+    ("evidence", "The operators have checked the machines' evidence"),
     ("approve", "The operators have approved the replacements"),
     ("admit", "The operators have added the machines' access keys"),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sharekeeper_devnet.drill_facts import HeldBackup, KeyEventRun, Moment, Outage, Report, Stage
-from sharekeeper_devnet.drill_plan import Change
+from sharekeeper_devnet.drill_plan import Change, Launch
 
 _TRANSFERS = {"p2p": "p2p (version 1)", "web": "web (version 2)"}
 
@@ -17,6 +17,7 @@ def summary(report: Report) -> Iterator[str]:
     """The outcome, a sentence or two for each stage."""
     for stage in report.stages:
         yield stage_summary(stage)
+    yield launch_sentence(report)
     yield f"{key_sentence(report)} Transfer of key shares: {transfer(report)}."
 
 
@@ -64,6 +65,17 @@ def key_sentence(report: Report) -> str:
     return f"All {len(proofs)} signatures hold under one public key, {report.public_key}."
 
 
+def launch_sentence(report: Report) -> str:
+    """What machines had to prove."""
+    if report.launch is Launch.SOFT:
+        return "Soft launch: no machine proves what it runs (unsafe_no_attestation)."
+    entries = len({machine.measurements for machine in report.machines})
+    return (
+        f"Hard launch, on the TEE host stand-in: {len(report.machines)} machines have proved what they run, in "
+        f"{entries} measured forms that the operators voted for; no share moves between others."
+    )
+
+
 def transfer(report: Report) -> str:
     """How key shares travelled."""
     return "not shown" if report.transfer is None else _TRANSFERS.get(report.transfer, report.transfer)
@@ -86,11 +98,24 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  - {finding}"
     for stage in report.stages:
         yield from _stage(stage)
+    yield from _machines(report)
     yield from ("", "Phases")
     for phase in report.phases:
         yield f"  {phase.end - phase.start:6.1f} s  {phase.title}"
     yield f"  {report.finished - report.started:6.1f} s  in all"
     yield from ("", ", ".join(f"{name} {version}" for name, version in report.versions))
+
+
+def _machines(report: Report) -> Iterator[str]:
+    if report.machines:
+        yield from ("", "Evidence of the machines, checked by their operators")
+    for one in report.machines:
+        yield f"  {one.host:<16}{one.role:<16}{one.tcb_status}, {one.checks} checks, evidence {one.digest}"
+        yield f"    image {one.image}, key {one.tls_public_key}"
+    for measured in dict.fromkeys(one.measurements for one in report.machines):
+        hosts = ", ".join(one.host for one in report.machines if one.measurements == measured)
+        yield f"  Measurements of {hosts}"
+        yield from (f"    {name:<26}{value}" for name, value in measured)
 
 
 def _stage(stage: Stage) -> Iterator[str]:

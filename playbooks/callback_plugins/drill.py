@@ -37,7 +37,11 @@ DOCUMENTATION = """
 """
 
 _PLAYBOOKS = Path(__file__).resolve().parents[1]
-_DRILLS = {_PLAYBOOKS / "drill.yml": "loss", _PLAYBOOKS / "drill_life.yml": "life"}
+_DRILLS = {
+    _PLAYBOOKS / "drill.yml": "loss",
+    _PLAYBOOKS / "drill_life.yml": "life",
+    _PLAYBOOKS / "drill_hard.yml": "hard-loss",
+}
 _QUIET_ACTIONS = (
     "set_fact",
     "assert",

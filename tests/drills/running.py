@@ -54,7 +54,10 @@ def secrets_found(run: Path, printed: str, shares: Iterable[bytes]) -> list[str]
     paths = [*(run / "report").iterdir(), *run.glob("*/processes/*.log")]
     assert len(paths) > 10
     places = {**{str(path): path.read_bytes() for path in paths}, "standard output": printed.encode()}
-    keys = [path.read_bytes().strip() for path in (*run.glob("*/keys/*"), *run.glob("operators/*.test.near"))]
+    keys = [
+        path.read_bytes().strip()
+        for path in (*run.glob("*/keys/*"), *run.glob("*/mpc/keys/*"), *run.glob("operators/*.test.near"))
+    ]
     assert len(keys) > 10
     assert all(key.startswith((b"ed25519:", b"AGE-SECRET-KEY-1")) for key in keys)
     needles = [*keys, *(form for share in shares for form in _spellings(share))]

@@ -29,6 +29,7 @@ SOFT_LAUNCH = [
     "sharekeeper/cli/vault.py",
     "sharekeeper/adapters/approvals.py",
     "sharekeeper/adapters/supervisor.py",
+    "sharekeeper/adapters/vault_operator.py",
     "sharekeeper/deployment.py",
     "sharekeeper_devnet/tee/pki.py",
 ]

@@ -8,6 +8,14 @@ from sharekeeper.domain.protocol_state import Running
 from .world import attested_world
 
 
+async def recovered(net, alice):
+    """The replacement is the account's node, and uses the shares."""
+    await net.until_healthy(alice.node("new"))
+    assert isinstance(await net.state(), Running)
+    assert await net.names("alice", "new")
+    assert await alice.store("new").read(net.keyset) == net.shares("alice")
+
+
 @pytest.mark.parametrize("transfer", ["p2p", "web"])
 async def test_attested_machines_back_up_and_recover(tmp_path, transfer):
     async with attested_world(
@@ -19,8 +27,27 @@ async def test_attested_machines_back_up_and_recover(tmp_path, transfer):
         await alice.node("old").stop()
         await net.replace("alice")
 
-        async def recovered():
-            return isinstance(await net.state(), Running) and await net.names("alice", "new")
+        await recovered(net, alice)
 
-        await net.until(recovered, seconds=40)
-        assert await alice.store("new").read(net.keyset) == net.shares("alice")
+
+async def test_two_sites_in_memory_hold_the_shares_through_restarts_and_hand_them_out(tmp_path):
+    async with attested_world(tmp_path, names=("alice",), threshold=1, vault=VaultKind.MEMORY) as one:
+        net, alice = one.net, one.net["alice"]
+        await one.put("alice", "old", "new", "backup", "second-backup")
+        for service in (alice.service, alice.second):
+            await net.grant("alice", service)
+            service.start()
+        alice.node("old").start()
+        await net.until_healthy(alice.node("old"), alice.service, alice.second)
+        status = await alice.service.status()
+        assert status["sibling"]["copy"] == "confirmed"
+        assert status["unsafe_no_attestation"] is False
+        await alice.node("old").stop()
+        await alice.service.stop()
+        assert not list(alice.service.directory.rglob("*.age"))
+        alice.service.start()
+        await net.until_status(alice.service, lambda shown: shown["current_backup"], what="a copy from the other site")
+        await alice.second.stop()
+        await net.replace("alice")
+
+        await recovered(net, alice)

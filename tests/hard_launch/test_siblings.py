@@ -52,6 +52,7 @@ async def recovers(one):
         return isinstance(await net.state(), Running) and await net.names("alice", "new")
 
     await net.until(recovered, seconds=30)
+    await net.until_healthy(net["alice"].node("new"))
     assert (await net.state()).keyset == before
     assert await net["alice"].store("new").read(before) == net.shares("alice")
 
@@ -121,7 +122,7 @@ async def test_a_sibling_whose_image_is_not_voted_for_is_given_no_copy(tmp_path)
         await start(one, alice.second)
 
         async def refused():
-            return "image digest" in (await alice.second.page("status"))[1]
+            return "image digest" in str(await alice.second.status())
 
         await one.net.until(refused)
         assert (await alice.second.status())["backups"] == []

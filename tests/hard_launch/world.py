@@ -97,7 +97,7 @@ class Cvm(Daemon):
 
 @dataclass
 class AttestedOperator(Operator):
-    """An operator whose machines are CVMs. `vault`: of both backup services."""
+    """An operator whose machines are CVMs. `vault`: of both backup services; in memory, each knows the other's address."""
 
     vault: VaultKind = VaultKind.SEALED
     measured: dict = field(default_factory=dict)
@@ -111,7 +111,8 @@ class AttestedOperator(Operator):
         )
 
     def _service(self, machine: str, slot: int) -> Cvm:
-        sibling = "second-backup" if machine == "backup" else "backup"
+        other = "second-backup" if machine == "backup" else "backup"
+        sibling = {"sibling": self.address(other)} if self.vault is VaultKind.MEMORY else {}
         return self._cvm(
             machine,
             Role.BACKUP_SERVICE,
@@ -119,7 +120,7 @@ class AttestedOperator(Operator):
                 "node_agent_port": self.port,
                 "node_web_port": self.port,
                 "listen": self.address(machine),
-                "sibling": self.address(sibling),
+                **sibling,
                 **self._public(machine),
             },
         )

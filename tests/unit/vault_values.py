@@ -8,7 +8,7 @@ from pathlib import Path
 import pyrage
 
 from sharekeeper.adapters.durable_file import DISK, Disk
-from sharekeeper.adapters.vault import AgeVault
+from sharekeeper.adapters.vault_operator import OperatorVault
 from sharekeeper.adapters.vault_writer import SealedTo
 from sharekeeper.crypto.keypair import KeyPair
 from sharekeeper.domain.identity import TlsKey
@@ -83,9 +83,9 @@ def vault_at(
     signing_key: KeyPair = SIGNING_KEY,
     account_id: str = ALICE,
     sealed_to: SealedTo = SealedTo.SERVICE_AND_OPERATOR,
-) -> AgeVault:
+) -> OperatorVault:
     """The vault in `root/vault` with its records in `root/state`."""
-    return AgeVault(
+    return OperatorVault(
         root / "vault",
         state_dir=root / "state",
         network=NETWORK,

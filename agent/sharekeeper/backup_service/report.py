@@ -22,6 +22,7 @@ from sharekeeper.ops.status import (
     utc,
     view_status,
 )
+from sharekeeper.protocol.policy import HandOutPolicy
 from sharekeeper.protocol.survival import SiblingCopy
 
 _NS: Final = 1_000_000_000
@@ -80,7 +81,8 @@ def _sibling_concerns(sibling: Sibling) -> list[str]:
 
 def _warnings(service: BackupService) -> list[str]:
     """What the operator has chosen and should not forget; the service is healthy with it."""
-    warnings = [SINGLE_ENDPOINT] if service.endpoints.alone else []
+    trusted = service.settings.policy is HandOutPolicy.ATTESTED  # the own node runs inside the TEE
+    warnings = [SINGLE_ENDPOINT] if service.endpoints.alone and not trusted else []
     if service.sibling is not None and not service.sibling.settings.demanded:
         warnings += _sibling_concerns(service.sibling)
     return warnings

@@ -13,7 +13,7 @@ import click
 
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.durable_file import write_file
-from sharekeeper.adapters.vault import AgeVault
+from sharekeeper.adapters.vault_operator import OperatorVault
 from sharekeeper.adapters.vault_reader import Finding, VaultReport
 from sharekeeper.cli.common import BACKUP_ID, FILE, config_option, json_option, show, table
 from sharekeeper.cli.near import connected
@@ -212,10 +212,10 @@ def _recipients(config: BackupServiceConfig) -> tuple[str, ...]:
     return (recipient_of(keys.vault_identity), config.operator_recipient)
 
 
-def _vault(config: BackupServiceConfig) -> AgeVault:
+def _vault(config: BackupServiceConfig) -> OperatorVault:
     """The vault of a configuration; asks the chain for its genesis only if the configuration does not name it."""
     keys = load_backup_service_keys(config.keys_dir)
-    return AgeVault(
+    return OperatorVault(
         config.vault_dir,
         state_dir=config.state_dir,
         network=_network(config.near),

@@ -8,7 +8,7 @@ from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare, Purpose
 from sharekeeper.domain.protocol_state import Recovery, running_part
-from sharekeeper.errors import PeerRefused, SharekeeperError, ViewsDiffer
+from sharekeeper.errors import PeerRefused, ProtocolViolation, SharekeeperError, ViewsDiffer
 from sharekeeper.exchange import public, receive, take, tell
 from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ports import Channel, KeyShareStore
@@ -47,10 +47,13 @@ class Sessions:
         frame = await channel.receive_frame(MAX_CONTROL_FRAME_BYTES)
         try:
             purpose = decode_hello(frame).exchange.purpose
-            if purpose is Purpose.BACKUP:
-                await self._serve_backup(channel, frame)
-            else:
-                await self._take_recovery(channel, frame)
+            match purpose:
+                case Purpose.BACKUP:
+                    await self._serve_backup(channel, frame)
+                case Purpose.RECOVERY:
+                    await self._take_recovery(channel, frame)
+                case _:
+                    raise ProtocolViolation(f"a node takes no part in a {purpose}: ask the other backup service")
         except PeerRefused:
             raise
         except SharekeeperError as fault:
