@@ -10,6 +10,7 @@ import yaml
 from sharekeeper.attestation.compose_file import (
     ADDRESSES_PATH,
     MEASURED_PATH,
+    NEAR_RPC_URL,
     ComposeParameters,
     Images,
     render_compose_file,
@@ -61,7 +62,7 @@ def test_the_near_node_runs_beside_the_agent_and_only_networks_see_it(role, para
     near = _parsed(role, parameters, images)["services"]["near"]
     assert f"--chain-id {NETWORK.chain_id} " in near["entrypoint"][-1]
     assert near["ports"] == ["24567:24567"]
-    assert tomllib.loads(parameters.measured_toml(role, images.agent))["near_rpc_url"] == "http://near:3030"
+    assert tomllib.loads(parameters.measured_toml(role, images.agent))["near_rpc_url"] == NEAR_RPC_URL
 
 
 @every_file
@@ -89,7 +90,7 @@ def test_the_measured_configuration_says_all_of_it():
         "chain_id": "testnet",
         "genesis_hash": NETWORK.genesis_hash,
         "contract_id": "mpc.testnet",
-        "near_rpc_url": "http://near:3030",
+        "near_rpc_url": NEAR_RPC_URL,
         "transfer": "web",
         "vault": "memory",
         "slot": 1,
@@ -114,7 +115,7 @@ def test_the_measured_configuration_says_all_of_it():
         {"evidence_validity_seconds": 86_400},
         {"reattest_seconds": 60},
         {"accepted_advisories": frozenset()},
-        {"near_rpc_url": "http://evil:3030"},
+        {"near_rpc_url": "http://192.0.2.1:3030"},
     ],
 )
 def test_every_parameter_changes_the_file(change):
@@ -128,7 +129,7 @@ def test_every_parameter_changes_the_file(change):
         ({"network": replace(NETWORK, chain_id='x"\nrole = "node')}, "chain_id"),
         ({"network": replace(NETWORK, chain_id="a; rm -rf /")}, "chain_id"),
         ({"network": replace(NETWORK, genesis_hash="0" * 40)}, "genesis_hash"),
-        ({"near_rpc_url": "http://near:3030/$PATH"}, "near_rpc_url"),
+        ({"near_rpc_url": "http://172.29.77.2:3030/$PATH"}, "near_rpc_url"),
         ({"accepted_advisories": frozenset({'INTEL-SA-00001", "'})}, "accepted_advisories"),
         ({"transfer": "carrier pigeon"}, "transfer"),
         ({"reattest_seconds": 0}, "reattest_seconds"),

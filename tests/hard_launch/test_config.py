@@ -79,7 +79,7 @@ def test_what_the_compose_file_embeds_is_read_whole(write, role):
         ("reattest_seconds = 3600", "reattest_seconds = 0", "reattest_seconds: must be a whole number, 1 or more"),
         ("accepted_advisories = []", "accepted_advisories = [3]", "accepted_advisories: must be a list of texts"),
         ("accepted_advisories = []", 'accepted_advisories = ["all"]', "accepted_advisories: 'all' cannot stand"),
-        ('near_rpc_url = "http://near:3030"', 'near_rpc_url = "https://rpc.example/x"', "near_rpc_url: "),
+        ('near_rpc_url = "http://172.29.77.2:3030"', 'near_rpc_url = "https://rpc.example/x"', "near_rpc_url: "),
         ("slot = 0", "slot = 0\nunsafe_no_attestation = true", "unsafe_no_attestation: is refused: in hard launch"),
         ("slot = 0", "slot = 0\nunsafe_no_attestation = false", "unsafe_no_attestation: is refused: in hard launch"),
         ("slot = 0", 'slot = 0\npolicy = "automatic"', "policy: is unknown"),
@@ -189,7 +189,11 @@ def test_the_addresses_cannot_leave_attestation_out(mistakes, measured, said):
         ("health_address", "0.0.0.0:9311", "health_address: must be an address of this machine's loopback"),
         ("sibling", "nowhere", "sibling: must be an address"),
         ("endpoints", [{"name": "own", "url": "https://a.example"}], "endpoints[1].name: 'own' is taken"),
-        ("endpoints", [{"name": "x", "url": "http://near:3030"}], "endpoints[1].url: has the host and port of another"),
+        (
+            "endpoints",
+            [{"name": "x", "url": "http://172.29.77.2:3030"}],
+            "endpoints[1].url: has the host and port of another",
+        ),
         ("endpoints", [{"name": "x", "url": "https://a.example", "final": True}], "endpoints[1].final: is unknown"),
     ],
 )

@@ -102,11 +102,14 @@ class TeeAttestation(Attestation):
             raise AttestationUnavailable(f"the guest agent made a quote that nobody can read: {error}") from None
 
     async def _collateral_for(self, evidence: Evidence) -> str:
-        """Collateral to check with; for what is no quote at all the first check needs none."""
+        """Collateral to check with. What the prover offers counts only where it is known to be of his platform.
+
+        dcap-qvl takes a quote without certificates if the collateral has them: then the prover would choose it.
+        """
         try:
             return await self._collateral.of(evidence.quote, offered=evidence.collateral)
-        except ValueError:
-            return evidence.collateral or ""
+        except ValueError as error:
+            raise AttestationRefused(f"check 1 (quote): its platform cannot be read: {error}", check="quote") from None
 
 
 def _announced(info: GuestInfo, name: str, image: CodeHash) -> bool:

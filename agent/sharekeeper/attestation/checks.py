@@ -25,6 +25,8 @@ from sharekeeper.spec import REPORT_DATA_BYTES
 
 UP_TO_DATE: Final = "UpToDate"
 REVOKED: Final = "Revoked"
+TD_ATTRIBUTES: Final = bytes.fromhex("0000001000000000")
+"""SEPT_VE_DISABLE alone: the host cannot make the guest's memory accesses fault into the guest."""
 LOCAL_KEY_PROVIDER: Final = "local-sgx"
 _ENCLAVE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _T = TypeVar("_T")
@@ -134,10 +136,13 @@ def check_td_report(case: Case) -> str:
 
 
 def check_debug(case: Case) -> str:
-    """5. No bit of the first attribute byte is set: with one, the host can look into the TD."""
-    if case.report.td_attributes[0]:
-        raise ValueError(f"the TD can be debugged from outside: its attributes are {case.report.td_attributes.hex()}")
-    return "the TD cannot be debugged"
+    """5. The attributes, which the host chooses and no register measures, are those of dstack: no debugging, no others."""
+    attributes = case.report.td_attributes
+    if attributes[0]:
+        raise ValueError(f"the TD can be debugged from outside: its attributes are {attributes.hex()}")
+    if attributes != TD_ATTRIBUTES:
+        raise ValueError(f"the TD's attributes are {attributes.hex()}, not {TD_ATTRIBUTES.hex()}")
+    return f"the TD cannot be debugged, its attributes are {attributes.hex()}"
 
 
 def check_report_data(case: Case) -> str:

@@ -33,15 +33,21 @@ ADDRESSES_PATH: Final = "/etc/sharekeeper/addresses.toml"
 STATE_PATH: Final = "/var/lib/sharekeeper"
 """The agent's directory on the encrypted disk."""
 
-NEAR_RPC_URL: Final = "http://near:3030"
-"""The NEAR node beside the agent, by its name inside the TEE."""
+NEAR_ADDRESS: Final = "172.29.77.2"
+"""The NEAR node's address between the containers, which no other container gets (`_CONTAINERS`).
+
+An address, since the name of a container that is down would be asked outside, where the host answers.
+"""
+
+NEAR_RPC_URL: Final = f"http://{NEAR_ADDRESS}:3030"
+"""The NEAR node beside the agent."""
 
 TRANSFERS: Final = ("p2p", "web")
 _NEAR_NETWORK_PORT: Final = 24567
 _MPC_NETWORK_PORT: Final = 80
 _CHAIN_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _GENESIS_HASH: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII)
-_RPC_URL: Final = re.compile(r"http://[a-z0-9.-]{1,64}:[0-9]{1,5}", re.ASCII)
+_RPC_URL: Final = re.compile(r"http://[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}", re.ASCII)
 _ADVISORY: Final = re.compile(r"(?:INTEL-SA-[0-9]{5}|CVE-[0-9]{4}-[0-9]{4,7})", re.ASCII)
 
 
@@ -130,7 +136,7 @@ def render_compose_file(role: Role, parameters: ComposeParameters, images: Image
         volumes.append("mpc")
     content = "".join(f"      {line}\n" for line in measured.splitlines())
     named = "".join(f"  {name}:\n" for name in volumes)
-    return f"services:\n{services}configs:\n  measured:\n    content: |\n{content}volumes:\n{named}"
+    return f"services:\n{services}configs:\n  measured:\n    content: |\n{content}{_CONTAINERS}volumes:\n{named}"
 
 
 def _agent(images: Images) -> str:
@@ -161,6 +167,7 @@ def _near(parameters: ComposeParameters, image: CodeHash) -> str:
         "  near:\n"
         f"    image: {_pinned(NEAR_IMAGE, image)}\n"
         f'    entrypoint: ["/bin/sh", "-c", "{script}"]\n'
+        f"    networks:\n      default:\n        ipv4_address: {NEAR_ADDRESS}\n"
         + _list("volumes", ("near:/srv/near",))
         + _list("ports", _published(_NEAR_NETWORK_PORT))
         + _UNPRIVILEGED
@@ -184,6 +191,12 @@ def _mpc(parameters: ComposeParameters, image: CodeHash) -> str:
         + _UNPRIVILEGED
     )
 
+
+_CONTAINERS: Final = (
+    "networks:\n  default:\n    ipam:\n      config:\n"
+    "        - subnet: 172.29.77.0/28\n          ip_range: 172.29.77.8/29\n"
+)
+"""The network between the containers. Those without an address of their own get one of `ip_range`."""
 
 _UNPRIVILEGED: Final = "    security_opt:\n      - no-new-privileges:true\n    restart: unless-stopped\n"
 

@@ -4,7 +4,7 @@
  2. collateral: every part of it is issued, not expired, and young enough.
  3. tcb status: exactly UpToDate, or all its advisories are accepted by the policy; never Revoked.
  4. td report: of TD 1.0.
- 5. debug: the TD cannot be looked into from outside.
+ 5. debug: the TD cannot be looked into from outside, and has no attribute but the one that dstack sets.
  6. report data: the 64 bytes expected, all of them.
  7. event log: replayed, it gives RTMR3.
  8. events: one of each that decides, in the order of a start.
@@ -20,12 +20,16 @@ that the evidence is new. For an exchange its report data says so, for a registr
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from sharekeeper.attestation.checks import CHECKS, Case, NotReached, found
 from sharekeeper.attestation.policy import AttestationPolicy
 from sharekeeper.domain.attestation import AllowedCode, Check, Evidence, Verdict
 from sharekeeper.domain.identity import Role
 from sharekeeper.errors import AttestationRefused
+
+_MAX_FAULT_CHARACTERS: Final = 1000
+"""Of what is said of a check that fails: some of it are words of the evidence, which go into logs."""
 
 
 def verify_evidence(
@@ -117,5 +121,6 @@ def _run(case: Case) -> Iterator[Check]:
         except NotReached as missing:
             ok, detail = None, f"not reached: {missing}"
         except ValueError as fault:
-            ok, detail = False, str(fault)
-        yield Check(number=number, name=name, ok=ok, detail=detail)
+            ok, detail = False, str(fault)[:_MAX_FAULT_CHARACTERS]
+        shown = "".join(each if each.isprintable() else " " for each in detail)
+        yield Check(number=number, name=name, ok=ok, detail=shown)
