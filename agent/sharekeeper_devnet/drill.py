@@ -133,7 +133,13 @@ class Drill:
     def _fingerprint(self) -> str:
         """SHA-256 over names and contents of all that decides what a drill does: playbooks, roles, inventory, wasm."""
         digest = hashlib.sha256()
-        for pattern in ("playbooks/**/*.yml", "roles/**/*", "inventory/**/*", "agent/contract/*.wasm"):
+        for pattern in (
+            "playbooks/**/*.yml",
+            "playbooks/templates/*",
+            "roles/**/*",
+            "inventory/**/*",
+            "agent/contract/*.wasm",
+        ):
             for path in sorted(path for path in self.checkout.glob(pattern) if path.is_file()):
                 name = path.relative_to(self.checkout).as_posix()
                 digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
