@@ -9,6 +9,7 @@ from sharekeeper.protocol.monitoring import (
     Alarm,
     ConfirmDelivery,
     DestroyOlder,
+    FetchCopy,
     FetchShares,
     HandOut,
     Holdings,
@@ -248,3 +249,64 @@ def test_older_backups_are_not_destroyed_before_the_current_one_was_verified():
 
 def test_older_backups_are_not_destroyed_while_the_current_one_is_missing():
     assert isinstance(decide(RUNNING, held(stored(keyset(3)), stored(keyset(4)))), FetchShares)
+
+
+# --- the account's other backup service -----------------------------------------------------------
+
+
+def with_sibling(*backups, failed=0, of=None, verified_at_ns=NOW_NS, **changes):
+    return Holdings(
+        usable=backups,
+        verified_at_ns=verified_at_ns,
+        sibling=True,
+        failed=(of or keyset(), failed) if failed else None,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("failed", "asked"),
+    [(0, "node"), (1, "node"), (2, "node"), (3, "sibling"), (4, "node"), (5, "sibling"), (6, "node"), (7, "sibling")],
+)
+def test_the_node_is_asked_three_times_and_then_in_turn_with_the_sibling(failed, asked):
+    step = decide(RUNNING, with_sibling(failed=failed))
+    assert step == (FetchCopy(keyset=keyset()) if asked == "sibling" else FetchShares(keyset=keyset(), node=OLD.info))
+
+
+def test_failures_count_for_the_keyset_they_happened_with():
+    assert isinstance(decide(RUNNING, with_sibling(failed=3, of=keyset(4))), FetchShares)
+
+
+@pytest.mark.parametrize("failed", [3, 5, 99])
+def test_without_a_sibling_the_node_is_asked_for_ever(failed):
+    holdings = replace(with_sibling(failed=failed), sibling=False)
+    assert isinstance(decide(RUNNING, holdings), FetchShares)
+
+
+def test_the_own_recovery_without_a_backup_asks_the_sibling_at_once():
+    assert decide(recovery(), with_sibling()) == FetchCopy(keyset=keyset())
+    assert decide(recovery(), with_sibling(stored(keyset(4)))) == FetchCopy(keyset=keyset())
+
+
+def test_the_vault_is_verified_before_a_copy_could_hide_that_a_backup_is_missing():
+    assert decide(recovery(), with_sibling(verified_at_ns=None)) == VerifyVault()
+
+
+def test_the_own_recovery_with_a_backup_does_not_ask_the_sibling():
+    assert isinstance(decide(recovery(), with_sibling(CURRENT)), HandOut)
+
+
+def test_a_recovery_that_somebody_delivered_needs_no_copy():
+    assert isinstance(decide(recovery(confirmed=True), with_sibling()), Rest)
+
+
+@pytest.mark.parametrize("account_id", [BOB])
+def test_the_recovery_of_another_account_changes_nothing(account_id):
+    state = recovery(account_id=account_id, new=node_keys(12))
+    assert isinstance(decide(state, with_sibling()), FetchShares)
+    assert isinstance(decide(state, with_sibling(failed=3)), FetchCopy)
+
+
+def test_a_chain_that_goes_backwards_gets_no_copy_fetched():
+    step = decide(recovery(), with_sibling(stored(keyset(6))))
+    assert (type(step), step.fault) == (Alarm, ChainContradiction)
