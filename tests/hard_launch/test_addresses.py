@@ -96,6 +96,7 @@ async def finished(net, alice, given, thief):
     assert await holds_nothing(alice, thief)
 
 
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("transfer", ["p2p", "web"])
 async def test_no_address_of_a_backup_service_moves_a_share_elsewhere(tmp_path, given, transfer):
     async with recovering(tmp_path, transfer) as (one, thief):
