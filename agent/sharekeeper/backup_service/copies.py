@@ -1,4 +1,4 @@
-"""What the account's two backup services exchange (hard launch; docs/wire-format.md, section 14)."""
+"""What the account's two backup services exchange (hard launch; docs/wire-format.md, "Between backup services")."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
