@@ -360,6 +360,24 @@ async def test_what_is_held_is_bounded(world):
     assert len(source._held) == MAX_PLATFORMS
 
 
+async def test_platforms_that_somebody_makes_up_are_forgotten_again(world):
+    source = world.source()
+    for number in range(3 * MAX_PLATFORMS):
+        with pytest.raises(AttestationUnavailable):
+            await source._fetched(Platform(fmspc=f"{number:012X}", ca="platform"), patience=1)
+        assert 0 < len(source._failed) <= MAX_PLATFORMS
+    assert len(source._failed) > 1
+
+
+async def test_what_is_held_counts_to_the_second_in_which_it_expires(world):
+    source = world.source()
+    source._hold(PLATFORM, valid(INTEL.collateral(), NOW))
+    world.clock.seconds = COLLATERAL_SECONDS - 1
+    assert source.holds(QUOTE)
+    world.clock.seconds = COLLATERAL_SECONDS
+    assert not source.holds(QUOTE)
+
+
 # --- on disk ----------------------------------------------------------------------------------
 
 
