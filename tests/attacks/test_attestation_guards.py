@@ -15,9 +15,10 @@ import yaml
 from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.attestation.policy import AttestationPolicy, Rendered
 from sharekeeper.attestation.verifier import explain_evidence
-from sharekeeper.domain.identity import Role
+from sharekeeper.domain.identity import AccountId, NetworkId, Role
 from sharekeeper.domain.protocol_state import BlockRef
 from sharekeeper.errors import AttestationRefused
+from sharekeeper.spec import MAINNET_GENESIS_HASH, TESTNET_GENESIS_HASH
 from sharekeeper_devnet.tee import quotes
 from sharekeeper_devnet.tee.pki import MockIntel
 from tests.attacks.test_attestation import refusal
@@ -65,6 +66,18 @@ def test_no_other_container_gets_the_address_of_the_near_node(intel):
 def test_a_measured_configuration_cannot_name_the_near_node_by_a_name(intel):
     with pytest.raises(ValueError, match="near_rpc_url"):
         replace(Machine(intel=intel).parameters, near_rpc_url="http://near:3030")
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "genesis_hash"),
+    [("mainnet", MAINNET_GENESIS_HASH), ("testnet", TESTNET_GENESIS_HASH), ("other", MAINNET_GENESIS_HASH)],
+)
+def test_on_a_public_network_no_operator_measures_a_near_node_of_his_own(intel, chain_id, genesis_hash):
+    """Both his machines would say so and accept each other, and their TEEs would believe any vote he shows."""
+    network = NetworkId(chain_id=chain_id, genesis_hash=genesis_hash, contract_id=AccountId("v1.signer"))
+    good = replace(Machine(intel=intel).parameters, network=network)
+    with pytest.raises(ValueError, match="near_rpc_url: on"):
+        replace(good, near_rpc_url="http://198.51.100.7:3030")
 
 
 # --- what a host may choose of a TD -------------------------------------------------------------------

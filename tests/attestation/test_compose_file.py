@@ -23,6 +23,7 @@ NETWORK = NetworkId(
     genesis_hash="FWJ9kR6KFWoyMoNjpLXXGHeuiy7tEY6GmoFeCA5yuc6b",
     contract_id=AccountId("mpc.testnet"),
 )
+ELSEWHERE = NetworkId(chain_id="devnet", genesis_hash="1" * 44, contract_id=NETWORK.contract_id)
 NODE = ComposeParameters(account_id=AccountId("alice.testnet"), network=NETWORK, transfer="web")
 SERVICE = replace(
     NODE, vault=VaultKind.MEMORY, slot=1, accepted_advisories=frozenset({"INTEL-SA-00002", "INTEL-SA-00001"})
@@ -115,12 +116,13 @@ def test_the_measured_configuration_says_all_of_it():
         {"evidence_validity_seconds": 86_400},
         {"reattest_seconds": 60},
         {"accepted_advisories": frozenset()},
-        {"near_rpc_url": "http://192.0.2.1:3030"},
+        {"network": ELSEWHERE, "near_rpc_url": "http://192.0.2.1:3030"},
     ],
 )
 def test_every_parameter_changes_the_file(change):
+    before = replace(SERVICE, network=change.get("network", NETWORK)) if "near_rpc_url" in change else SERVICE
     changed = render_compose_file(Role.BACKUP_SERVICE, replace(SERVICE, **change), IMAGES)
-    assert changed != render_compose_file(Role.BACKUP_SERVICE, SERVICE, IMAGES)
+    assert changed != render_compose_file(Role.BACKUP_SERVICE, before, IMAGES)
 
 
 @pytest.mark.parametrize(

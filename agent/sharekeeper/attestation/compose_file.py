@@ -11,6 +11,7 @@ from typing import Final
 
 from sharekeeper.domain.attestation import CodeHash, VaultKind
 from sharekeeper.domain.identity import AccountId, NetworkId, Role
+from sharekeeper.protocol.policy import is_public_network
 from sharekeeper.spec import (
     EVIDENCE_VALIDITY_SECONDS,
     NODE_AGENT_PORT,
@@ -65,7 +66,8 @@ class ComposeParameters:
     """The measured configuration of one account's machines. Raises `ValueError` when it contradicts itself.
 
     Both machines of an account have the same, but for what only a backup service has: `vault`, and `slot`, its slot
-    on the contract; both are None for a node. Durations in seconds. `near_rpc_url` is the NEAR node inside the TEE.
+    on the contract; both are None for a node. Durations in seconds. `near_rpc_url` is the NEAR node inside the TEE: on a
+    public network there is no other, whoever measured it.
     """
 
     account_id: AccountId
@@ -87,6 +89,8 @@ class ComposeParameters:
         ):
             if not form.fullmatch(text):
                 raise ValueError(f"{name}: {text[:80]!r} cannot stand in a measured configuration")
+        if is_public_network(self.network) and self.near_rpc_url != NEAR_RPC_URL:
+            raise ValueError(f"near_rpc_url: on {self.network.chain_id} the NEAR node inside the TEE, {NEAR_RPC_URL}")
         if self.transfer not in TRANSFERS:
             raise ValueError(f"transfer: must be one of {', '.join(TRANSFERS)}, not {self.transfer[:80]!r}")
         if not 0 < self.reattest_seconds < self.evidence_validity_seconds:
