@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sharekeeper.domain.attestation import VaultKind
-from sharekeeper.domain.protocol_state import Running
+from sharekeeper.domain.protocol_state import Recovery, Running
 
 from .world import attested_world
 
@@ -44,9 +44,14 @@ async def until_copied(one, service):
 
 
 async def recovers(one):
-    """The new node gets its shares and is in force, and the network's keys are what they were."""
+    """The lost node is replaced; see `until_in_force`."""
+    await one.net.replace("alice")
+    await until_in_force(one)
+
+
+async def until_in_force(one):
+    """The new node has its shares and is in force, and the network's keys are what they were."""
     net, before = one.net, one.net.keyset
-    await net.replace("alice")
 
     async def recovered():
         return isinstance(await net.state(), Running) and await net.names("alice", "new")
@@ -85,6 +90,23 @@ async def test_a_service_that_restarted_while_the_node_is_lost_has_its_shares_fr
         await until_copied(one, alice.service)
         await alice.second.stop()
         await recovers(one)
+
+
+async def test_a_service_that_restarts_during_the_recovery_has_its_shares_from_its_sibling_and_delivers(tmp_path):
+    """The sibling itself reaches no node: neither to fetch from the old one, nor to deliver to the new one."""
+    async with memory_world(tmp_path, "backup", "second-backup") as one:
+        alice = one.net["alice"]
+        alice.second.addresses["node_agent_port"] = 1
+        await start(one, alice.service, alice.second)
+        await until_copied(one, alice.second)
+        await alice.node("old").stop()
+        await alice.service.stop()
+        await one.net.replace("alice")
+        await one.net.until_state(Recovery)
+        await one.net.until_status(alice.second, lambda status: status["step"]["name"] == "HandOut")
+        alice.service.start()
+        await until_in_force(one)
+        assert 'purpose="copy",result="durable"} 1.0' in (await alice.service.page("metrics"))[1]
 
 
 async def test_a_service_in_memory_alarms_until_its_sibling_has_proved_its_copy(tmp_path):

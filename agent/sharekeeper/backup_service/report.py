@@ -66,15 +66,15 @@ def _reasons(service: BackupService, current: StoredBackup | None) -> list[str]:
     elif service.verified_at_ns is None:
         reasons.append("verification: the vault was not verified since the start")
     if service.sibling is not None and service.sibling.settings.demanded:
-        reasons += _sibling_concerns(service.sibling)
+        reasons += _sibling_concerns(service.sibling, wanted=_wanted(service) is not None)
     return reasons
 
 
-def _sibling_concerns(sibling: Sibling) -> list[str]:
-    """What keeps the account's other backup service from standing in for this one."""
+def _sibling_concerns(sibling: Sibling, *, wanted: bool) -> list[str]:
+    """What keeps the account's other backup service from standing in for this one. `wanted`: there are shares to hold."""
     if sibling.tls_key is None:
         return ["sibling: the contract has no other backup service of this account in force"]
-    if sibling.copy is not SiblingCopy.CONFIRMED:
+    if wanted and sibling.copy is not SiblingCopy.CONFIRMED:
         return ["sibling: it is not confirmed that the other backup service holds the same shares"]
     return []
 
@@ -84,7 +84,7 @@ def _warnings(service: BackupService) -> list[str]:
     trusted = service.settings.policy is HandOutPolicy.ATTESTED  # the own node runs inside the TEE
     warnings = [SINGLE_ENDPOINT] if service.endpoints.alone and not trusted else []
     if service.sibling is not None and not service.sibling.settings.demanded:
-        warnings += _sibling_concerns(service.sibling)
+        warnings += _sibling_concerns(service.sibling, wanted=_wanted(service) is not None)
     return warnings
 
 

@@ -252,7 +252,8 @@ class BackupService:
         """A copy that cannot be had is an alarm: the node could not give the shares either."""
         self.faults.note(_TOPICS[type(action)], error, alarm=True if isinstance(action, FetchCopy) else None)
         if isinstance(action, FetchShares | FetchCopy):
-            self._failed = (action.keyset, self._holdings().failures(action.keyset) + 1)
+            before = self._failed[1] if self._failed is not None and self._failed[0] == action.keyset else 0
+            self._failed = (action.keyset, before + 1)
 
     async def _act(self, action: Action) -> None:
         match action:
