@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test molecule molecule-base bundles lint format bench contract contract-check lock ci ci-full clean
+.PHONY: help setup drill test molecule molecule-base bundles image lint format bench contract contract-check lock ci ci-full clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -48,6 +48,9 @@ molecule-base: $(STAMP) ## build the hosts' base image, once (about 40 seconds)
 
 bundles: $(STAMP) ## build what the roles install on machines without a network: dist/*.tar
 	$(BIN)/python roles/bundle/files/build.py --to dist
+
+image: $(STAMP) ## build the hard launch's container image, byte for byte, and print its digest; needs root and mmdebstrap
+	$(BIN)/python agent/image/build.py --to dist
 
 lint: $(STAMP) ## what pre-commit and CI check: format, lint, types, imports, roles
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from sharekeeper.errors import (
     ProtocolViolation,
     ViewsDiffer,
 )
-from sharekeeper.protocol.copy_session import CopyHolder, CopyTaker
+from sharekeeper.protocol.copy_session import CheckAsker, CopyHolder, CopyTaker
 from sharekeeper.protocol.messages import Refusal, decode_message, encode_message
 from sharekeeper.protocol.session import BackupClient, Nonces, RecoveryServer
 from tests.attestation.machines import code_hash
@@ -29,6 +29,7 @@ from tests.unit.contract_views import views
 
 from .attested_rig import Forger, Recorder
 from .channels import HOST, node
+from .evidence_rig import EvidenceRig
 from .sibling_rig import COPY, HOLDER, TAKER, in_slots, sibling_rig
 from .web_rig import RECOVERY
 
@@ -311,3 +312,16 @@ async def test_a_holders_hello_is_not_taken_for_a_takers(rig):
     reflected = CopyHolder(**between(), nonces=Nonces(own=b"t" * 32)).exchange
     answer = await said_to(rig, encode_message(replace(takers_hello(), role=Role.NODE, exchange=reflected)))
     assert "the peer speaks as node" in answer.message
+
+
+@pytest.mark.parametrize("session", [CopyTaker, CheckAsker])
+async def test_a_node_takes_no_part_in_copies(tmp_path, session):
+    rig = EvidenceRig(tmp_path)
+    await rig.store.store_permanent(KEYSET, SHARES)
+    async with node(handler=rig.sessions().serve) as listening:
+        channel = await connect(HOST, listening.port, HOLDER, NODE.tls_key)
+        await channel.send_frame(session(**facts(), nonces=Nonces(own=b"t" * 32)).send_hello())
+        answer = decode_message(await channel.receive_frame(4096))
+        await channel.close()
+    assert isinstance(answer, Refusal)
+    assert "a node takes no part in a" in answer.message

@@ -138,6 +138,37 @@ def test_the_keys_on_the_command_line_are_those_that_count(tmp_path, capsys):
     assert [check["name"] for check in facts["checks"] if not check["ok"]] == ["report data"]
 
 
+def test_keys_that_the_quote_binds_are_printed_once_everything_is_accepted(tmp_path, capsys):
+    tls_key, account_key = (str(key) for key in shown().keys)
+    for command in ("verify", "explain"):
+        for more in ([], ["--tls-key", tls_key, "--account-key", account_key]):
+            _, facts = _run(tmp_path, capsys, command, *more)
+            assert (facts["tls_public_key"], facts["account_public_key"]) == (tls_key, account_key)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["--role", "backup-service"], ["--at", str(NOW_S + 60 * DAY_S)], ["--report-data", "00" * 64]],
+    ids=["another check", "another time", "another report data"],
+)
+def test_no_key_is_printed_of_a_machine_that_is_refused(tmp_path, capsys, more):
+    status, facts = _run(tmp_path, capsys, "verify", *more)
+    assert status == AttestationRefused.exit_status
+    assert (facts["tls_public_key"], facts["account_public_key"]) == (None, None)
+
+
+def test_for_people_the_keys_stand_above_the_verdict(tmp_path, capsys):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(policy_toml())
+    options = ["--evidence", str(VECTORS / "public_data.json"), "--role", "node", "--policy", str(policy)]
+    assert run(root, "sharekeeper", ["attestation", "verify", *options, "--at", str(NOW_S)]) == 0
+    *_, tls_line, account_line, verdict = capsys.readouterr().out.splitlines()
+    assert (tls_line, account_line) == tuple(
+        f"{name} {key}" for name, key in zip(("tls_public_key", "account_public_key"), shown().keys, strict=True)
+    )
+    assert verdict.startswith("accepted, in ")
+
+
 def test_the_command_measure_computes_what_the_machine_measured(capsys):
     arguments = ["--app-compose", str(VECTORS / "app_compose.json"), "--role", "node", "--image", f"sha256:{image()}"]
     provider = "6b5ed02e549a1c30aaa8e3171a045f1f449b0017353ef595e78e39c348c98d01"

@@ -93,6 +93,8 @@ def test_every_part_of_the_network_changes_the_hash(change):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"purpose": Purpose.COPY}, "a copy is no exchange of version 2"),
+        ({"purpose": Purpose.CHECK}, "a check is no exchange of version 2"),
         ({"recovery_id": 7}, "a recovery has a recovery_id, a backup has none"),
         ({"purpose": Purpose.RECOVERY}, "a recovery has a recovery_id, a backup has none"),
         ({"answers": Sha256Hex.of(b"")}, "the backup service answers none"),

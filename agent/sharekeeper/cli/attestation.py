@@ -184,9 +184,9 @@ def _checked(
         raise click.UsageError("give --tls-key with --account-key, or --report-data instead of both")
     wanted = read_policy(policy_path)
     shown = read_shown(evidence_path) if evidence_path is not None else fetch_shown(url or "")
-    if tls_key is not None and account_key is not None:
-        report_data = registration_report_data(tls_key, account_key)
-    expected = report_data or shown.report_data
+    given = None if tls_key is None or account_key is None else (tls_key, account_key)
+    keys = given or (shown.keys if report_data is None else None)  # what check 6 compares the quote with
+    expected = report_data if keys is None else registration_report_data(*keys)
     if expected is None:
         raise click.UsageError("this evidence names no keys: give --tls-key with --account-key, or --report-data")
     collateral = shown.evidence.collateral if collateral_path is None else _text(collateral_path)
@@ -204,9 +204,12 @@ def _checked(
         collateral=collateral,
     )
     taken_ms = (time.perf_counter_ns() - started) / 10**6
+    accepted = all(check.ok for check in checks)
     return {
-        "accepted": all(check.ok for check in checks),
-        "keys_from": "the machine itself" if report_data is None else "the options",
+        "accepted": accepted,
+        "tls_public_key": str(keys[0]) if accepted and keys else None,
+        "account_public_key": str(keys[1]) if accepted and keys else None,
+        "keys_from": "the machine itself" if given is None and report_data is None else "the options",
         "milliseconds": round(taken_ms, 3),
         "checks": [
             {
@@ -239,7 +242,7 @@ def _check_lines(facts: dict[str, Any]) -> str:
         f"{check['number']:>2} {check['name']}": f"{_MARKS[check['ok']]:<8} {check['found']}"
         for check in facts["checks"]
     }
-    return "\n".join((table(rows), _verdict(facts)))
+    return "\n".join((table(rows), *_key_lines(facts), _verdict(facts)))
 
 
 def _explained_lines(facts: dict[str, Any]) -> str:
@@ -247,7 +250,12 @@ def _explained_lines(facts: dict[str, Any]) -> str:
         f"{check['number']:>2} {check['name']}: {_MARKS[check['ok']]}\n   demands: {check['demands']}\n   found:   {check['found']}"
         for check in facts["checks"]
     ]
-    return "\n".join((*blocks, _verdict(facts)))
+    return "\n".join((*blocks, *_key_lines(facts), _verdict(facts)))
+
+
+def _key_lines(facts: dict[str, Any]) -> list[str]:
+    names = ("tls_public_key", "account_public_key")
+    return [f"{name} {facts[name]}" for name in names if facts[name] is not None]
 
 
 def _verdict(facts: dict[str, Any]) -> str:
