@@ -150,6 +150,15 @@ async def test_a_service_without_a_siblings_address_never_asks_for_copies():
     await bench.daemon._worker.stop()
 
 
+async def test_a_copy_wanted_from_no_known_address_is_a_fault_and_not_a_crash():
+    bench = Bench()
+    bench.daemon = bench.service(sibling=None)
+    await bench.daemon._perform(FetchCopy(keyset=RUNNING.keyset))
+    [fault] = bench.daemon.faults.current()
+    assert (fault.topic, fault.code, fault.alarm) == ("backup", "peer_unreachable", True)
+    assert bench.daemon.exchanges_total == {("copy", "peer_unreachable"): 1}
+
+
 def test_there_are_no_copies_in_soft_launch():
     with pytest.raises(ConfigInvalid, match="copies are for machines that show evidence"):
         Bench().service(policy=HandOutPolicy.APPROVE, attestation=None)

@@ -22,7 +22,7 @@ from sharekeeper.domain.protocol_state import (
     running_part,
     without_progress,
 )
-from sharekeeper.errors import ChainFault, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
+from sharekeeper.errors import ChainFault, PeerUnreachable, PinChanged, PolicyRefused, SharekeeperError, VaultCorrupt
 from sharekeeper.ops.logs import log_event
 from sharekeeper.protocol.contract_json import encode_evidence_stamp
 from sharekeeper.protocol.monitoring import (
@@ -299,6 +299,8 @@ class BackupService:
             stored = await self._exchanges.fetch(step)
         elif self.sibling is not None:
             stored = await self.sibling.copies.fetch(step)
+        else:
+            raise PeerUnreachable("the address of this account's other backup service is not known: configure it")
         if self._verify_again:
             self.verified_at_ns = None
         log_event(_LOG, logging.INFO, "backup is durable", epoch=stored.keyset.epoch_id, backup_id=stored.backup_id)

@@ -16,7 +16,10 @@ COMMANDS: Final = {
     "keys": ("sharekeeper.cli.keys", "Make the keys of a machine; show their public halves."),
     "backup-service": ("sharekeeper.cli.backup_service", "Run the backup service, ask it, approve a hand-out."),
     "node-agent": ("sharekeeper.cli.node_agent", "Run the node agent, ask it."),
-    "vault": ("sharekeeper.cli.vault", "Look into the vault, check it, export from it, seal it anew, say what it survives."),
+    "vault": (
+        "sharekeeper.cli.vault",
+        "Look into the vault, check it, export from it, seal it anew, say what it survives.",
+    ),
     "chain": ("sharekeeper.cli.chain", "What the contract says."),
     "attestation": ("sharekeeper.cli.attestation", "Verify what a machine in a TEE shows; compute what to vote for."),
     "contract": ("sharekeeper.cli.contract", "Deploy the MPC contract and check which code its account runs."),
