@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sharekeeper.adapters.memory_vault import MemoryVault
 from sharekeeper.adapters.tls_channel import connect
 from sharekeeper.domain.identity import Role
 from sharekeeper.domain.protocol_state import NotInitialized, Recovery
@@ -24,7 +25,7 @@ from sharekeeper.protocol.copy_session import CheckAsker, CopyHolder, CopyTaker
 from sharekeeper.protocol.messages import Refusal, decode_message, encode_message
 from sharekeeper.protocol.session import BackupClient, Nonces, RecoveryServer
 from tests.attestation.machines import code_hash
-from tests.protocol.exchange_values import KEYSET, NODE, SHARES, STRANGER, facts, keyset, shares_of
+from tests.protocol.exchange_values import ALICE, KEYSET, NETWORK, NODE, SHARES, STRANGER, facts, keyset, shares_of
 from tests.unit.contract_views import views
 
 from .attested_rig import Forger, Recorder
@@ -160,6 +161,18 @@ async def test_a_copy_does_not_leave_when_evidence_expires_while_it_is_opened(ri
     assert isinstance(rig.holder.ended[0], EvidenceExpired)
 
 
+async def test_a_check_is_not_answered_when_evidence_expires_while_the_backup_is_opened(rig):
+    await rig.taker.vault.store(KEYSET, SHARES, NODE.tls_key)
+
+    def late():
+        rig.clock.ahead_seconds = EIGHT_DAYS_S
+
+    rig.holder.vault.before_open = late
+    with pytest.raises(PeerRefused, match="expired while the exchange lasted"):
+        await rig.check()
+    assert isinstance(rig.holder.ended[0], EvidenceExpired)
+
+
 # --- by the contract's slots ------------------------------------------------------------------------
 
 
@@ -259,6 +272,25 @@ async def test_a_keyset_that_changes_during_the_transfer_is_not_given(rig):
     rig.holder.vault.before_open = reshared
     await refused(rig)
     assert isinstance(rig.holder.ended[0], ViewsDiffer)
+
+
+async def test_a_newer_keyset_that_the_holder_has_too_does_not_let_the_older_one_leave(rig):
+    """The contract calls for a copy after the transfer began, but no longer for this one."""
+    newer = keyset(epoch=6)
+    held = await MemoryVault(
+        network=NETWORK, account_id=ALICE, clock=rig.clock, entropy=lambda size: b"n" * size
+    ).store(newer, shares_of(newer), NODE.tls_key)
+    index = rig.holder.vault.index
+
+    def reshared():
+        rig.chain.state = replace(rig.chain.state, keyset=newer)
+        rig.chain.height += 1
+        rig.holder.vault.index = lambda: (*index(), held)
+
+    rig.holder.vault.before_open = reshared
+    await refused(rig)
+    assert isinstance(rig.holder.ended[0], PinChanged)
+    assert "what the contract calls for changed" in str(rig.holder.ended[0])
 
 
 async def test_an_endpoint_outside_that_contradicts_vetoes_the_copy(rig):
