@@ -214,6 +214,31 @@ async def test_evidence_is_shown_once_in_an_exchange(hard):
     assert len(hard.tees[Role.NODE].made) == 1
 
 
+async def test_evidence_shown_in_an_earlier_exchange_lets_no_share_leave_in_the_next(hard):
+    web, url, earlier, frame = await opened(hard)
+    await web.attest(url, earlier, frame, NODE.tls_key)
+    web, url, exchange_id, _ = await opened(hard)
+    assert exchange_id != earlier
+    with pytest.raises(PeerRefused, match="no share travels before both sides have shown their evidence"):
+        await web.request(url, Purpose.BACKUP, exchange_id, b"", NODE.tls_key)
+    assert await nothing_moved(hard)
+
+
+async def test_an_exchange_whose_time_is_over_is_shown_no_evidence(hard):
+    web, url, exchange_id, frame = await opened(hard)
+    attest = hard.web.attest
+
+    async def late(*args):
+        hard.turning = False
+        hard.chain.height += 10_000
+        return await attest(*args)
+
+    hard.web.attest = late
+    with pytest.raises(PeerRefused, match="record_expired"):
+        await web.attest(url, exchange_id, frame, NODE.tls_key)
+    assert hard.tees[Role.NODE].made == []
+
+
 async def test_evidence_of_an_earlier_exchange_replayed_into_a_new_one_is_refused(hard):
     await hard.fetch()
     old = hard.relay.requests[0].partition(b"\r\n\r\n")[2]
@@ -384,6 +409,20 @@ async def test_a_pin_that_changed_since_the_evidence_stops_the_shares(hard):
     hard.web.serve = unpinned
     with pytest.raises(PeerRefused, match="pin_changed"):
         await web.request(url, Purpose.BACKUP, exchange_id, b"", NODE.tls_key)
+
+
+async def test_a_pin_that_changed_since_the_request_began_is_shown_no_evidence(hard):
+    web, url, exchange_id, frame = await opened(hard)
+    attest = hard.web.attest
+
+    async def unpinned(*args):
+        hard.pinned = ()
+        return await attest(*args)
+
+    hard.web.attest = unpinned
+    with pytest.raises(PeerRefused, match="pin_changed"):
+        await web.attest(url, exchange_id, frame, NODE.tls_key)
+    assert hard.tees[Role.NODE].made == []
 
 
 def test_a_session_of_version_2_in_hard_launch_does_not_begin_ready():

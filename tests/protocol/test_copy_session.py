@@ -6,6 +6,7 @@ import pytest
 
 from sharekeeper.attestation.report_data import exchange_report_data
 from sharekeeper.domain.identity import Role
+from sharekeeper.domain.keyshare import SharesMismatch
 from sharekeeper.errors import ProtocolViolation
 from sharekeeper.protocol.copy_session import CheckAsker, CheckHolder, CopyHolder, CopyTaker
 from sharekeeper.protocol.messages import KeyShares, Receipt, decode_message, encode_message
@@ -56,6 +57,12 @@ def test_a_check_is_one_receipt_for_the_shares_that_both_hold():
     frame = holder.send_receipt()
     assert isinstance(asker.receive(frame), Receipt)
     assert not any(share.private_share.reveal() in frame for share in SHARES)
+
+
+@pytest.mark.parametrize("session", CHECK)
+def test_shares_that_are_not_the_keysets_confirm_nothing_even_where_both_hold_them(session):
+    with pytest.raises(SharesMismatch):
+        made(session, b"t").hold(SHARES[:-1])
 
 
 def test_a_receipt_for_other_shares_confirms_nothing():

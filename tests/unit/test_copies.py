@@ -90,6 +90,12 @@ def test_where_there_are_no_shares_in_force_none_are_given(state):
     assert step.fault is ViewsDiffer
 
 
+def test_a_keyset_without_domains_is_not_given_even_where_a_backup_of_it_is_held():
+    empty = keyset(domains=0)
+    step = decide(replace(RUNNING, keyset=empty), backups=(stored(empty),))
+    assert step == NoCopy(fault=ViewsDiffer, reason=f"{ALICE} has no key shares in force; try again")
+
+
 @pytest.mark.parametrize("backups", [(), (stored(keyset(4)),), (stored(keyset(domains=1)),)])
 def test_what_is_not_held_is_not_given(backups):
     step = decide(backups=backups)
