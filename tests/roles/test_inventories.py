@@ -43,7 +43,7 @@ def variables(inventory):
 @pytest.fixture
 def copy(tmp_path):
     """A copy of an example, to break."""
-    return shutil.copytree(INVENTORY / "mainnet", tmp_path / "mainnet")
+    return shutil.copytree(INVENTORY / "testnet", tmp_path / "testnet")
 
 
 def without(copy, name):
@@ -74,7 +74,7 @@ def test_a_variable_that_is_missing_is_named_before_anything_is_touched(copy, na
 
 def test_two_machines_at_one_address_are_refused(copy):
     hosts = copy / "hosts.yml"
-    hosts.write_text(hosts.read_text(encoding="utf-8").replace("10.30.0.12", "10.30.0.11"), encoding="utf-8")
+    hosts.write_text(hosts.read_text(encoding="utf-8").replace("10.20.0.12", "10.20.0.11"), encoding="utf-8")
     accepted, output = play(copy, "playbooks/preflight.yml")
     assert not accepted
     assert "ansible_host" in output
