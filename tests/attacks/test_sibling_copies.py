@@ -357,3 +357,18 @@ async def test_a_node_takes_no_part_in_copies(tmp_path, session):
         await channel.close()
     assert isinstance(answer, Refusal)
     assert "a node takes no part in a" in answer.message
+
+
+async def test_a_check_whose_answer_comes_after_the_evidence_expired_confirms_nothing(rig):
+    """The clock moves on between the holder's last look at it and the taker's."""
+    await rig.taker.vault.store(KEYSET, SHARES, NODE.tls_key)
+    mutual = rig.holder.mutual
+    look = mutual.check_unexpired
+
+    def then_late(session):
+        look(session)
+        rig.clock.ahead_seconds = EIGHT_DAYS_S
+
+    mutual.check_unexpired = then_late
+    with pytest.raises(EvidenceExpired):
+        await rig.check()

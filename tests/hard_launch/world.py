@@ -6,6 +6,7 @@ embeds, and by addresses that nobody measures.
 
 import asyncio
 import functools
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -70,7 +71,8 @@ class Cvm(Daemon):
             shape=self.shape,
             app_compose=build_app_compose("machine", self.compose_file),
         )
-        self.socket = self.directory / "guest.sock"
+        short = stack.enter_context(tempfile.TemporaryDirectory())  # a socket's path has at most 107 bytes
+        self.socket = Path(short) / "guest.sock"
         server = GuestAgentServer(self.socket, lambda: self.guest)
         await server.start()
         stack.push_async_callback(server.stop)

@@ -216,6 +216,12 @@ async def test_shares_sent_without_a_receipt_are_not_counted_as_delivered(old):
     assert old.agent.exchanges_total == {("unknown", "peer_closed"): 1}
 
 
+async def heard_until_refused(channel, session):
+    """The node's hello comes before the refusal of shares that it does not hold. Raises `PeerRefused`."""
+    while True:
+        assert isinstance(session.receive(await channel.receive_frame(session.receive_limit)), Hello)
+
+
 @pytest.mark.parametrize(
     ("state", "keys"),
     [
@@ -233,8 +239,7 @@ async def test_no_other_keyset_and_no_other_machine_s_backup_is_served(old, stat
     channel, served = old.channel()
     await channel.send_frame(session.send_hello())
     with pytest.raises(PeerRefused, match="views_differ"):
-        while True:  # the node's hello comes before the refusal where the shares are not held
-            assert isinstance(session.receive(await channel.receive_frame(session.receive_limit)), Hello)
+        await heard_until_refused(channel, session)
     with pytest.raises(ViewsDiffer):
         await served
 

@@ -65,6 +65,7 @@ class Contract:
         chain = Chain(
             store=tried,
             height=self.height,
+            now=self._now,
             contract_id=CONTRACT,
             signer_id=account_id,
             predecessor_id=account_id,
@@ -79,8 +80,12 @@ class Contract:
         self.accepted |= set() if running is None else {running.keyset}
         return result
 
+    @property
+    def _now(self) -> int:
+        return self.clock.wall_ns() // 10**9
+
     def view(self, method: str, **args: Any) -> str:
-        return logic.view(self.storage, self.height, method, args)
+        return logic.view(self.storage, self.height, self._now, method, args)
 
     def state(self) -> ProtocolState:
         return decode_state(json.loads(self.view("state")))

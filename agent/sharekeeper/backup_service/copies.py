@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sharekeeper.backup_service.endpoints import Decide
-from sharekeeper.backup_service.exchanges import check_unexpired, open_exchange, take_shares
+from sharekeeper.backup_service.exchanges import open_exchange, take_shares
 from sharekeeper.config_values import NetAddress
 from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
@@ -96,7 +96,7 @@ class Copies:
         async with dialled(self.connect, self.address.host, self.address.port, peer) as channel:
             await open_exchange(channel, session, self.attestation)
             await receive(channel, session, Receipt)
-            await check_unexpired(channel, session, self.attestation)
+            self.attestation.check_unexpired(session)
         return peer
 
     # --- this side answers ----------------------------------------------------------------------
