@@ -37,7 +37,7 @@ $(STAMP): requirements/dev.txt pyproject.toml agent/pyproject.toml
 drill: $(STAMP) ## rehearse a disaster on this computer; report in run/report (DRILL=loss or life, TRANSFER=p2p or web, LAUNCH=soft or hard)
 	$(BIN)/python -m sharekeeper_devnet.drill --drill $(if $(filter soft,$(LAUNCH)),,$(LAUNCH)-)$(DRILL) -e localnet_transfer=$(TRANSFER) $(DRILL_ARGS)
 
-test: $(STAMP) ## run all tests, two at a time (about ten minutes)
+test: $(STAMP) ## run all tests, two at a time (about a quarter of an hour)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 molecule: $(STAMP) molecule-base ## play the roles on real Debian hosts of this computer; needs root (SCENARIOS="base topology")
