@@ -2,14 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from sharekeeper.domain.identity import TlsKey
-from sharekeeper.errors import PeerClosed, PeerFault, PeerUnreachable, PinChanged, ProtocolViolation, SharekeeperError
+from sharekeeper.domain.keyshare import Purpose
+from sharekeeper.errors import (
+    PeerClosed,
+    PeerFault,
+    PeerRefused,
+    PeerUnreachable,
+    PinChanged,
+    ProtocolViolation,
+    SharekeeperError,
+)
 from sharekeeper.ports import Channel, Connect
+from sharekeeper.protocol.messages import Refusal, decode_hello, encode_message
 from sharekeeper.protocol.session import Event, Session
+from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES
 
 E = TypeVar("E", bound=Event)
 
@@ -60,6 +71,25 @@ async def take(channel: Channel, session: Session, kind: type[E], frame: bytes) 
     if not isinstance(event, kind):
         raise ProtocolViolation(f"the peer sent a {type(event).__name__} where a {kind.__name__} is due")
     return event
+
+
+async def serve_exchange(channel: Channel, act: Callable[[Purpose, bytes], Awaitable[None]]) -> Purpose:
+    """The exchange that the peer opens is complete; returns which. `act` gets its purpose and the frame of its hello.
+
+    Raises:
+        SharekeeperError: what `act` raises; the peer has been told, of this side's own faults no more than their kind.
+        PeerFault: the peer, `PeerRefused` among them, which is not answered.
+    """
+    frame = await channel.receive_frame(MAX_CONTROL_FRAME_BYTES)
+    try:
+        purpose = decode_hello(frame).exchange.purpose
+        await act(purpose, frame)
+    except PeerRefused:
+        raise
+    except SharekeeperError as fault:
+        await tell(channel, encode_message(Refusal.of(public(fault))))
+        raise
+    return purpose
 
 
 async def refuse(channel: Channel, session: Session, fault: SharekeeperError) -> None:

@@ -11,18 +11,17 @@ from sharekeeper.domain.backup import StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import Purpose
-from sharekeeper.errors import PeerRefused, PeerUnreachable, PinChanged, ProtocolViolation, SharekeeperError
-from sharekeeper.exchange import dialled, public, receive, take, tell
+from sharekeeper.errors import PeerUnreachable, PinChanged, ProtocolViolation
+from sharekeeper.exchange import dialled, receive, serve_exchange, take
 from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ports import ChainReader, Channel, Connect, Vault
 from sharekeeper.protocol.copies import GiveCopy, NoCopy, decide_copy, sibling_of
 from sharekeeper.protocol.copy_session import CheckAsker, CheckHolder, CopyHolder, CopyTaker, SiblingSession
-from sharekeeper.protocol.messages import Hello, Receipt, Refusal, decode_hello, encode_message
+from sharekeeper.protocol.messages import Hello, Receipt
 from sharekeeper.protocol.monitoring import FetchCopy, Holdings
 from sharekeeper.protocol.quorum import ReadViews
 from sharekeeper.protocol.session import Session
 from sharekeeper.reconcile import ChainWatch
-from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES
 
 S = TypeVar("S", bound=SiblingSession)
 
@@ -109,22 +108,16 @@ class Copies:
             ChainFault, HostFault, AttestationUnavailable, AttestationRefused: this side; it has been told that
                 there is a fault.
         """
-        frame = await channel.receive_frame(MAX_CONTROL_FRAME_BYTES)
-        try:
-            purpose = decode_hello(frame).exchange.purpose
-            match purpose:
-                case Purpose.COPY:
-                    await self._give(channel, frame)
-                case Purpose.CHECK:
-                    await self._prove(channel, frame)
-                case _:
-                    raise ProtocolViolation(f"a backup service serves no {purpose} to its sibling")
-        except PeerRefused:
-            raise
-        except SharekeeperError as fault:
-            await tell(channel, encode_message(Refusal.of(public(fault))))
-            raise
-        return purpose
+        return await serve_exchange(channel, lambda purpose, hello: self._act(purpose, channel, hello))
+
+    async def _act(self, purpose: Purpose, channel: Channel, hello: bytes) -> None:
+        match purpose:
+            case Purpose.COPY:
+                await self._give(channel, hello)
+            case Purpose.CHECK:
+                await self._prove(channel, hello)
+            case _:
+                raise ProtocolViolation(f"a backup service serves no {purpose} to its sibling")
 
     async def _give(self, channel: Channel, hello: bytes) -> None:
         """A release of shares, which the sibling gets only if all of this is so, in this order.

@@ -8,15 +8,14 @@ from sharekeeper.domain.identity import AccountId, NetworkId, TlsKey
 from sharekeeper.domain.keyset import Keyset
 from sharekeeper.domain.keyshare import KeyShare, Purpose
 from sharekeeper.domain.protocol_state import Recovery, running_part
-from sharekeeper.errors import PeerRefused, ProtocolViolation, SharekeeperError, ViewsDiffer
-from sharekeeper.exchange import public, receive, take, tell
+from sharekeeper.errors import ProtocolViolation, ViewsDiffer
+from sharekeeper.exchange import receive, serve_exchange, take
 from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.ports import Channel, KeyShareStore
-from sharekeeper.protocol.messages import Hello, KeyShares, Receipt, Refusal, decode_hello, encode_message
+from sharekeeper.protocol.messages import Hello, KeyShares, Receipt
 from sharekeeper.protocol.recovery_protocol import names, recovers
 from sharekeeper.protocol.session import BackupServer, Nonces, RecoveryServer, Session
 from sharekeeper.reconcile import Memory, View, uninterrupted
-from sharekeeper.spec import MAX_CONTROL_FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +43,16 @@ class Sessions:
             ChainFault, HostFault, AttestationUnavailable, AttestationRefused: this side; it has been told that
                 there is a fault.
         """
-        frame = await channel.receive_frame(MAX_CONTROL_FRAME_BYTES)
-        try:
-            purpose = decode_hello(frame).exchange.purpose
-            match purpose:
-                case Purpose.BACKUP:
-                    await self._serve_backup(channel, frame)
-                case Purpose.RECOVERY:
-                    await self._take_recovery(channel, frame)
-                case _:
-                    raise ProtocolViolation(f"a node takes no part in a {purpose}: ask the other backup service")
-        except PeerRefused:
-            raise
-        except SharekeeperError as fault:
-            await tell(channel, encode_message(Refusal.of(public(fault))))
-            raise
-        return purpose
+        return await serve_exchange(channel, lambda purpose, hello: self._act(purpose, channel, hello))
+
+    async def _act(self, purpose: Purpose, channel: Channel, hello: bytes) -> None:
+        match purpose:
+            case Purpose.BACKUP:
+                await self._serve_backup(channel, hello)
+            case Purpose.RECOVERY:
+                await self._take_recovery(channel, hello)
+            case _:
+                raise ProtocolViolation(f"a node takes no part in a {purpose}: ask the other backup service")
 
     async def _serve_backup(self, channel: Channel, hello: bytes) -> None:
         """Spec: "Backup", step 3: exactly the shares of the keyset in force, to the registered backup service.
