@@ -28,10 +28,10 @@ from tests.unit.protocol_values import (
 )
 from tests.unit.simulators import RecordingCaller, SimulatedChain
 
+from .node_agent_bench import SERVICE, SHARES
+from .node_agent_bench import Bench as NodeBench
 from .test_hand_out import OWN
 from .test_hand_out import Bench as ServiceBench
-from .test_node_agent import SERVICE, SHARES
-from .test_node_agent import Bench as NodeBench
 
 HOUR = 3600
 FIRST, SECOND = stamp(HOUR), stamp(2 * HOUR)

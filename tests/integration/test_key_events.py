@@ -22,7 +22,8 @@ from tests.unit.protocol_values import (
     resharing,
 )
 
-from .test_node_agent import SERVICE, Bench, greet
+from .node_agent_bench import SERVICE, Bench
+from .test_node_agent import greet
 
 EMPTY = replace(RUNNING, keyset=keyset(domains=0))
 WITHOUT_ALICE = replace(RUNNING, participants=replace(PARTICIPANTS, members=PARTICIPANTS.members[1:]))
