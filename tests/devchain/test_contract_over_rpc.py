@@ -17,7 +17,8 @@ from py_near import transactions as py_near
 from sharekeeper_devnet.chain import NEAR, DevChain, Genesis, GenesisAccount
 from sharekeeper_devnet.chain.transaction import AccessKey, FullAccess
 from sharekeeper_devnet.runtime import PublicKey
-from tests.contract.sequences import SEQUENCES, Call, Look, Sequence
+from tests.contract.sequences import SEQUENCES
+from tests.contract.steps import Call, Look, Sequence
 from tests.contract.world import CONTRACT, NOW, key, raw_key
 from tests.devchain.conftest import ALICE, TERA, Client
 
