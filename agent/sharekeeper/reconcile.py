@@ -5,8 +5,9 @@ a change, so a restart at any point loses nothing.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -158,6 +159,16 @@ class Faults:
         """Nothing stands in the way of `topic`."""
         if self._current.pop(topic, None) is not None and self._told.pop(topic, None) is not None:
             log_event(_LOG, logging.INFO, f"{topic}: in order again", topic=topic)
+
+    @contextlib.contextmanager
+    def duty(self, topic: str) -> Iterator[None]:
+        """What is done inside is all that `topic` takes: its fault is noted and goes no further; without one it is clear."""
+        try:
+            yield
+        except SharekeeperError as error:
+            self.note(topic, error)
+        else:
+            self.clear(topic)
 
 
 class Backoff:

@@ -97,7 +97,7 @@ class Bench:
     async def turns(self, number=2):
         for _ in range(number):
             await self.agent.turn(self.listener)
-            for worker in (self.agent._caller, self.agent._supervision):
+            for worker in (self.agent._caller, self.agent._supervision._worker):
                 for _ in range(400):
                     if worker._task is None or worker._task.done():
                         break

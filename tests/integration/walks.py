@@ -112,7 +112,7 @@ class Machine:
     async def turn(self) -> None:
         await self.agent.turn(NoListener())
         await settled(self.agent._caller)
-        await settled(self.agent._supervision)
+        await settled(self.agent._supervision._worker)
 
     def codes(self) -> set[str]:
         return {fault.code for fault in self.agent.faults.current()}

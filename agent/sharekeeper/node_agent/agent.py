@@ -6,9 +6,7 @@ replaced machine's agent stops the MPC node, listens to nobody, and keeps watchi
 can say that the replacement was cancelled.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -26,6 +24,7 @@ from sharekeeper.domain.protocol_state import (
 from sharekeeper.errors import PeerFault, SharekeeperError, ShareStoreCorrupt
 from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.node_agent.sessions import Sessions
+from sharekeeper.node_agent.supervision import Supervision
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.ops.logs import log_event
 from sharekeeper.ports import Attestation, ChainReader, Channel, Clock, ContractCaller, KeyShareStore, NodeSupervisor
@@ -61,7 +60,7 @@ _WEB_LOOKS_PER_BLOCK: Final = 2
 DURABLE: Final = "durable"
 """How an exchange that succeeded is counted."""
 _LOOK_AGAIN_SECONDS: Final = 15.0
-"""Held shares are read again, and the node is started or stopped again, at least this often."""
+"""Held shares are read again at least this often."""
 
 Call = SubmitParticipantInfo | SubmitRecoveryInfo | Conclude
 _CALLS: Final = (SubmitParticipantInfo, SubmitRecoveryInfo, Conclude)
@@ -129,9 +128,7 @@ class NodeAgent:
         self._looks_per_block = 1 if self.web is None else _WEB_LOOKS_PER_BLOCK
         self._caller = Worker(self._perform)
         self._call_backoff = Backoff(ports.clock)
-        self._supervision = Worker(self._supervise)
-        self._supervision_backoff = Backoff(ports.clock)
-        self._supervised: tuple[NodeRun, float] | None = None
+        self._supervision = Supervision(ports.supervisor, watch=self.watch, clock=ports.clock, faults=self.faults)
         self._held: tuple[Keyset, float] | None = None
         self._record: tuple[str, AccountRecord] | None = None
         self._settled: tuple[ProtocolState, object] | None = None
@@ -186,32 +183,23 @@ class NodeAgent:
     async def turn(self, listener: Listener) -> None:
         """One look at the chain and everything that follows from it; one duty's fault does not hold up another."""
         view = None
-        with self._duty("chain"):
+        with self.faults.duty("chain"):
             view = await self.watch.look()
         if view is None:
             return
-        with self._duty("memory"):
+        with self.faults.duty("memory"):
             await self._remember(view, None)
-        with self._duty("import"):
+        with self.faults.duty("import"):
             await self._settle_staged(view)
         await self._decide_run(view)
-        with self._duty("pins"):
+        with self.faults.duty("pins"):
             if self._open_sessions or self.web is not None:
                 await listener.enforce_pins()
         if self.web is not None:
-            with self._duty("ephemeral keys"):
+            with self.faults.duty("ephemeral keys"):
                 await self.web.turn(view, held=self.holds_shares)
-        with self._duty("account"):
+        with self.faults.duty("account"):
             await self._follow_call(view)
-
-    @contextlib.contextmanager
-    def _duty(self, topic: str) -> Iterator[None]:
-        try:
-            yield
-        except SharekeeperError as error:
-            self.faults.note(topic, error)
-        else:
-            self.faults.clear(topic)
 
     # --- staged shares --------------------------------------------------------------------------
 
@@ -271,13 +259,13 @@ class NodeAgent:
 
     async def _decide_run(self, view: View) -> None:
         held = False
-        with self._duty("shares"):
+        with self.faults.duty("shares"):
             held = await self._holds_in_force(view)
         decision = self._decide_node_run(view, held=held, announced=await self._announced(view))
         if decision != self.node_run:
             log_event(_LOG, logging.INFO, f"MPC node: {decision.run.value}: {decision.reason}", fenced=decision.fenced)
         self.node_run = decision
-        await self._supervision.follow(self._supervision_due(decision.run))
+        await self._supervision.follow(decision.run)
 
     def _decide_node_run(self, view: View, *, held: bool, announced: bool | None = None) -> NodeRunDecision:
         return decide_node_run(
@@ -300,33 +288,10 @@ class NodeAgent:
             return None  # the duty "account" asks again and says what is wrong
         return candidate is not None and candidate.info.tls_public_key == self._tls_key
 
-    def _supervision_due(self, wanted: NodeRun) -> NodeRun | None:
-        self._supervision.reap()
-        if wanted is NodeRun.LEAVE or wanted is self._supervision.basis:
-            return None if wanted is NodeRun.LEAVE else wanted
-        if self._supervised is not None and self._supervised[0] is wanted:
-            return wanted if self._clock.monotonic() - self._supervised[1] >= _LOOK_AGAIN_SECONDS else None
-        return wanted if self._supervision_backoff.due(wanted) else None
-
-    async def _supervise(self, wanted: NodeRun) -> None:
-        self._supervised = None
-        with self._duty("MPC node"):
-            try:
-                if wanted is NodeRun.RUN:
-                    changed = await self._ports.supervisor.ensure_running()
-                else:
-                    changed = await self._ports.supervisor.ensure_stopped()
-            except SharekeeperError:
-                self._supervision_backoff.tried(wanted, block_seconds=self.watch.pause_seconds)
-                raise
-            self._supervised = (wanted, self._clock.monotonic())
-            if changed:
-                log_event(_LOG, logging.INFO, "MPC node " + ("started" if wanted is NodeRun.RUN else "stopped"))
-
     @property
     def node_running(self) -> bool | None:
-        """What the supervisor last made sure of; None before, or while it is at work."""
-        return None if self._supervised is None else self._supervised[0] is NodeRun.RUN
+        """As `Supervision.running`."""
+        return self._supervision.running
 
     @property
     def holds_shares(self) -> bool:
@@ -405,12 +370,8 @@ class NodeAgent:
         """The call is final, or its fault noted and its next try put off."""
         topic = "conclusion" if isinstance(call, Conclude) else "onboarding"
         self._settled = None
-        try:
+        with self.faults.duty(topic):
             await self._call(call)
-        except SharekeeperError as error:
-            self.faults.note(topic, error)
-        else:
-            self.faults.clear(topic)
         newest = self.watch.newest
         self._call_backoff.tried(newest and _basis(call, newest), block_seconds=self.watch.pause_seconds)
 

@@ -1,8 +1,9 @@
 """The node's side of the two exchanges over web endpoints (spec: "Version 2", "Node"; docs/wire-format.md).
 
-Each turn it answers the record with which a backup service opens an exchange, once; then it serves that
-exchange, once, in hard launch only after both sides have shown their evidence. Each of the account's two slots has an exchange of its own, and a fault in one leaves the other's
-alone. The pair lives here and nowhere else: after a restart the exchange is unknown.
+Each turn it answers the record with which a backup service opens an exchange, once; then it serves that exchange,
+once, in hard launch only after both sides have shown their evidence. Each of the account's two slots has an exchange of
+its own, and a fault in one leaves the other's alone. The pair lives here and nowhere else: after a restart the exchange
+is unknown.
 """
 
 import asyncio
@@ -43,8 +44,6 @@ from sharekeeper.spec import SLOTS
 _LOG: Final = logging.getLogger(__name__)
 _FINAL_SECONDS: Final = 10.0
 """How long a request waits until this side, too, sees its own answer final."""
-
-
 _GONE: Final = "this node has no key of that exchange: it was used, replaced, or lost in a restart"
 
 
@@ -180,13 +179,9 @@ class SlotSession:
 
     async def _answer(self, step: AnswerRecord) -> None:
         """The answer is final, or its fault noted and its next try, with the same record, put off."""
-        try:
+        with self._ports.faults.duty(self._topic):
             side = self._side_of(step)
             await self._ports.caller.call("submit_ephemeral_key", side.arguments())
-        except SharekeeperError as error:
-            self._ports.faults.note(self._topic, error)
-        else:
-            self._ports.faults.clear(self._topic)
             log_event(_LOG, logging.INFO, "exchange answered", exchange_id=side.record.exchange_id)
         self._backoff.tried(step, block_seconds=self._ports.watch.pause_seconds)
 
