@@ -171,7 +171,7 @@ def drive(session, state):
     kind = session.purpose.value
     web = not session.greets
     client, server = attested_pair(kind, web=web)
-    client, server = (session, server) if session.opens else (client, session)
+    client, server = (session, server) if session.role is Role.BACKUP_SERVICE else (client, session)
     giver, taker = giver_and_taker(kind, client, server)
     frame = [b""]
 

@@ -36,7 +36,6 @@ class CopyTaker(SiblingSession):
 
     purpose = Purpose.COPY
     role = Role.BACKUP_SERVICE
-    opens = True
     transfer = TAKER
 
 
@@ -45,7 +44,6 @@ class CopyHolder(SiblingSession):
 
     purpose = Purpose.COPY
     role = Role.NODE
-    opens = False
     transfer = GIVER
 
 
@@ -61,7 +59,6 @@ class CheckAsker(_Check):
 
     purpose = Purpose.CHECK
     role = Role.BACKUP_SERVICE
-    opens = True
     transfer = ASKER
 
 
@@ -70,5 +67,4 @@ class CheckHolder(_Check):
 
     purpose = Purpose.CHECK
     role = Role.NODE
-    opens = False
     transfer = PROVER

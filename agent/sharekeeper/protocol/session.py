@@ -88,8 +88,6 @@ class Session:
 
     purpose: ClassVar[Purpose]
     role: ClassVar[Role]
-    opens: ClassVar[bool]
-    """This side speaks first."""
     transfer: ClassVar[Moves]
     greets: ClassVar[bool] = True
     """It begins with hellos."""
@@ -134,8 +132,8 @@ class Session:
 
     @classmethod
     def _opening(cls, *, attested: bool) -> Moves:
-        """Everything before the shares."""
-        if cls.opens:
+        """Everything before the shares (rule 1)."""
+        if cls.role is Role.BACKUP_SERVICE:
             return ATTESTED_OPENER if attested else OPENER
         return ATTESTED_ANSWERER if attested else ANSWERER
 
@@ -343,7 +341,6 @@ class BackupClient(Session):
 
     purpose = Purpose.BACKUP
     role = Role.BACKUP_SERVICE
-    opens = True
     transfer = TAKER
 
 
@@ -352,7 +349,6 @@ class BackupServer(Session):
 
     purpose = Purpose.BACKUP
     role = Role.NODE
-    opens = False
     transfer = GIVER
 
 
@@ -375,7 +371,6 @@ class RecoveryClient(Session):
 
     purpose = Purpose.RECOVERY
     role = Role.BACKUP_SERVICE
-    opens = True
     transfer = GIVER
 
 
@@ -384,7 +379,6 @@ class RecoveryServer(Session):
 
     purpose = Purpose.RECOVERY
     role = Role.NODE
-    opens = False
     transfer = TAKER
 
 
