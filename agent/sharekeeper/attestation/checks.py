@@ -47,7 +47,7 @@ class Case:
     policy: AttestationPolicy
     now_s: int
     collateral: str
-    root_ca: bytes | None
+    root_ca: bytes | None = None
 
     judgement: Judgement | None = None
     claimed: TdReport | None = None

@@ -20,7 +20,7 @@ that the evidence is new. For an exchange its report data says so, for a registr
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NotRequired, TypedDict, Unpack
 
 from sharekeeper.attestation.checks import CHECKS, Case, NotReached, found
 from sharekeeper.attestation.policy import AttestationPolicy
@@ -32,43 +32,33 @@ _MAX_FAULT_CHARACTERS: Final = 1000
 """Of what is said of a check that fails: some of it are words of the evidence, which go into logs."""
 
 
-def verify_evidence(
-    evidence: Evidence,
-    *,
-    role: Role,
-    report_data: bytes,
-    allowed: AllowedCode,
-    policy: AttestationPolicy,
-    now_s: int,
-    collateral: str,
-    root_ca: bytes | None = None,
-) -> Verdict:
-    """The verdict on evidence that passes every check.
+class Demands(TypedDict):
+    """What evidence is held against."""
 
-    Args:
-        evidence: what the machine shows.
-        role: what the machine says it is.
-        report_data: the 64 bytes it must have been made for.
-        allowed: image digests and measurements, as the contract shows them at one block.
-        policy: what is demanded beside that.
-        now_s: seconds since 1970, UTC.
-        collateral: Intel's, as dcap-qvl writes it; the machine's own will do.
-        root_ca: DER of another root than Intel's; only a TEE host stand-in has one.
+    role: Role
+    """What the machine says it is."""
+    report_data: bytes
+    """The 64 bytes it must have been made for."""
+    allowed: AllowedCode
+    """Image digests and measurements, as the contract shows them at one block."""
+    policy: AttestationPolicy
+    """What is demanded beside that."""
+    now_s: int
+    """Seconds since 1970, UTC."""
+    collateral: str
+    """Intel's, as dcap-qvl writes it; the machine's own will do."""
+    root_ca: NotRequired[bytes | None]
+    """DER of another root than Intel's; only a TEE host stand-in has one."""
+
+
+def verify_evidence(evidence: Evidence, **demands: Unpack[Demands]) -> Verdict:
+    """The verdict on evidence that passes every check.
 
     Raises:
         AttestationRefused: at the first check that fails; it has number and name, and what was found.
         ValueError: `report_data` has another length.
     """
-    case = Case(
-        evidence=evidence,
-        role=role,
-        report_data=report_data,
-        allowed=allowed,
-        policy=policy,
-        now_s=now_s,
-        collateral=collateral,
-        root_ca=root_ca,
-    )
+    case = Case(evidence=evidence, **demands)
     checks = []
     for check in _run(case):
         if not check.ok:
@@ -85,32 +75,15 @@ def verify_evidence(
     )
 
 
-def explain_evidence(
-    evidence: Evidence,
-    *,
-    role: Role,
-    report_data: bytes,
-    allowed: AllowedCode,
-    policy: AttestationPolicy,
-    now_s: int,
-    collateral: str,
-    root_ca: bytes | None = None,
-) -> tuple[Check, ...]:
-    """Every check with its result, past those that fail; arguments as for `verify_evidence`.
+def explain_evidence(evidence: Evidence, **demands: Unpack[Demands]) -> tuple[Check, ...]:
+    """Every check with its result, past those that fail.
 
-    For people: where the quote is not accepted, the later checks judge what it claims. Raises `ValueError` as it does.
+    For people: where the quote is not accepted, the later checks judge what it claims.
+
+    Raises:
+        ValueError: `report_data` has another length.
     """
-    case = Case(
-        evidence=evidence,
-        role=role,
-        report_data=report_data,
-        allowed=allowed,
-        policy=policy,
-        now_s=now_s,
-        collateral=collateral,
-        root_ca=root_ca,
-    )
-    return tuple(_run(case))
+    return tuple(_run(Case(evidence=evidence, **demands)))
 
 
 def _run(case: Case) -> Iterator[Check]:
