@@ -1,5 +1,7 @@
 """What a backup service knows of its sibling: asked when something changed, and again and again."""
 
+from asyncio import CancelledError
+
 import pytest
 
 from sharekeeper.backup_service.sibling import CHECK_EVERY_SECONDS, TOPIC, Sibling, SiblingSettings
@@ -21,6 +23,8 @@ class Copies:
 
     def __init__(self) -> None:
         self.peer, self.fault, self.asked = SIBLING, None, []
+        self.prover = None
+        """Who proves the copy, if that is another than `peer`: the registration changed in between."""
 
     async def expected_peers(self):
         if isinstance(self.fault, ChainUnavailable):
@@ -31,7 +35,7 @@ class Copies:
         self.asked.append(held)
         if self.fault is not None:
             raise self.fault
-        return self.peer
+        return self.prover or self.peer
 
     async def serve(self, _channel):
         if self.fault is not None:
@@ -141,6 +145,24 @@ async def test_who_holds_nothing_has_nothing_to_ask_about(rig):
     assert (rig.copies.asked, rig.fault, rig.sibling.copy) == ([], None, SiblingCopy.UNCONFIRMED)
 
 
+async def test_who_holds_nothing_any_more_is_told_of_no_fault(rig):
+    rig.copies.fault = PeerUnreachable("nobody there")
+    await rig.turn()
+    assert rig.fault is not None
+    rig.current = None
+    await rig.turn(1)
+    assert rig.fault is None
+
+
+async def test_a_copy_that_another_machine_proved_is_not_confirmed(rig):
+    rig.copies.prover = OTHER
+    await rig.turn()
+    assert (rig.sibling.tls_key, rig.sibling.copy) == (SIBLING, SiblingCopy.UNCONFIRMED)
+    rig.copies.peer = OTHER
+    await rig.turn(1)
+    assert (rig.sibling.copy, len(rig.copies.asked)) == (SiblingCopy.CONFIRMED, 1)
+
+
 async def test_without_a_view_of_the_chain_nothing_is_asked_and_what_is_known_stays(rig):
     await rig.turn()
     rig.copies.fault = ChainUnavailable("nobody answers")
@@ -163,3 +185,23 @@ async def test_what_is_served_is_counted_and_only_a_fault_of_this_side_is_shown(
         ("copy", "durable") if fault is None else ("unknown", fault.code): 1,
     }
     assert bool(rig.faults.current()) is shown
+
+
+async def test_a_fault_of_this_side_is_over_when_the_next_exchange_is_complete(rig):
+    channel = type("Channel", (), {"peer": SIBLING})()
+    rig.copies.fault = VaultCorrupt("damaged")
+    with pytest.raises(VaultCorrupt):
+        await rig.sibling.serve(channel)
+    rig.copies.fault = None
+    await rig.sibling.serve(channel)
+    assert rig.faults.current() == ()
+
+
+async def test_what_is_cut_short_is_counted_so_and_confirms_nothing(rig):
+    rig.copies.fault = CancelledError()
+    with pytest.raises(CancelledError):
+        await rig.turn()
+    with pytest.raises(CancelledError):
+        await rig.sibling.serve(type("Channel", (), {"peer": SIBLING})())
+    assert rig.sibling.exchanges_total == {("check", "cancelled"): 1, ("unknown", "cancelled"): 1}
+    assert rig.sibling.copy is SiblingCopy.UNCONFIRMED

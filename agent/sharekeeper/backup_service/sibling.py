@@ -110,11 +110,12 @@ class Sibling:
         basis = (tls_key, backup.backup_id)
         if not self._backoff.due(basis):
             return
-        result = "confirmed"
+        result = "cancelled"
         try:
             peer = await self.copies.check(backup)
             now = self._clock
             self._confirmed = _Confirmed(tls_key=peer, backup=backup, at_s=now.monotonic(), at_ns=now.wall_ns())
+            result = "confirmed"
             self._faults.clear(TOPIC)
         except SharekeeperError as error:
             result = error.code
