@@ -158,6 +158,16 @@ async def hangs(endpoint, asked, answer):
     await asyncio.sleep(3600)
 
 
+def dawdles(seconds: float) -> Mode:
+    """Answers everything truly, each time that much later."""
+
+    async def mode(endpoint, asked, answer):
+        await asyncio.sleep(seconds)
+        return answer
+
+    return mode
+
+
 def garbage(endpoint, asked, answer):
     return b"<html>welcome</html>"
 

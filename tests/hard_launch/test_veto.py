@@ -9,7 +9,7 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.veto import VetoReader
 from sharekeeper.errors import PolicyRefused
 from sharekeeper.protocol.quorum import Standing, read_views
-from tests.endpoints import endpoints, forks, garbage, hangs, honest, lags, lies, other_network
+from tests.endpoints import dawdles, endpoints, forks, garbage, hangs, honest, lags, lies, other_network
 from tests.integration.world import CHAIN_ID, CLOCK, CONTRACT, world
 
 
@@ -88,7 +88,9 @@ async def test_one_endpoint_that_contradicts_the_own_node_vetoes_whatever_the_ot
 
 
 @pytest.mark.parametrize(
-    ("mode", "standing"), [(hangs, Standing.HANGS), (garbage, Standing.GARBAGE)], ids=["hangs", "garbage"]
+    ("mode", "standing"),
+    [(hangs, Standing.HANGS), (dawdles(0.2), Standing.HANGS), (garbage, Standing.GARBAGE)],
+    ids=["hangs", "takes too long in all", "garbage"],
 )
 async def test_an_endpoint_that_says_nothing_vetoes_nothing(net, monkeypatch, mode, standing):
     monkeypatch.setattr(veto, "VETO_SECONDS", 0.3)
