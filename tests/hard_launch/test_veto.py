@@ -118,6 +118,40 @@ async def test_an_endpoint_that_is_behind_is_compared_where_it_is(net):
         survey = await asking.survey()
         assert survey.agreed.witnesses == ("own", "a")
         assert survey.judgements[1].statement.block.height < survey.agreed.block.height
+        behind = found["a"].mode
+
+        async def lies_there(endpoint, asked, answer):
+            return lies(next_epoch)(endpoint, asked, await behind(endpoint, asked, answer))
+
+        found["a"].mode = lies_there
+        survey = await asking.survey()
+        assert survey.vetoed
+        assert standings(survey)["a"] is Standing.LIES
+
+
+async def test_an_own_node_that_is_behind_is_contradicted_where_it_is(net):
+    async with reader(net, "own", "a") as (asking, found):
+
+        async def grown():
+            return (await net.rpc.head()).height > 20
+
+        await net.until(grown)
+        found["own"].mode = lags(10)
+        survey = await asking.survey()
+        assert survey.agreed.witnesses == ("own", "a")
+        found["a"].mode = lies(next_epoch)
+        survey = await asking.survey()
+        assert survey.vetoed
+        assert standings(survey)["a"] is Standing.LIES
+
+
+async def test_a_survey_asks_for_a_block_and_two_views_and_only_a_comparison_for_the_network_too(net):
+    async with reader(net, "own", "a") as (asking, found):
+        await asking.survey()
+        assert set(found["a"].calls) == {"block", "query"}
+        found["a"].calls.clear()
+        await asking.compare()
+        assert set(found["a"].calls) == {"status", "block", "query"}
 
 
 @pytest.mark.parametrize("mode", [hangs, garbage], ids=["hangs", "garbage"])
