@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sharekeeper.adapters import veto
+from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.veto import VetoReader
 from sharekeeper.errors import PolicyRefused
@@ -20,7 +21,7 @@ async def net(tmp_path):
 
 
 @asynccontextmanager
-async def reader(net, *names):
+async def reader(net, *names, clock=CLOCK):
     async with endpoints(net.chain.rpc_url, *names) as found:
         rpcs = {
             name: NearRpc(
@@ -34,7 +35,7 @@ async def reader(net, *names):
             for name, endpoint in found.items()
         }
         try:
-            yield VetoReader(rpcs, account_id=net["alice"].account_id, clock=CLOCK), found
+            yield VetoReader(rpcs, account_id=net["alice"].account_id, clock=clock), found
         finally:
             for rpc in rpcs.values():
                 await rpc.close()
@@ -57,6 +58,21 @@ async def test_the_own_node_alone_decides_at_its_newest_final_block(net):
         assert survey.agreed.witnesses == ("own",)
         assert read_views(survey.agreed.views).state.keyset == net.keyset
         assert (asking.endpoints, asking.quorum) == (("own",), 1)
+
+
+class Ahead(SystemClock):
+    """A minute later than the chain: for who reads it, every block is old."""
+
+    def wall_ns(self):
+        return super().wall_ns() + 61 * 10**9
+
+
+async def test_an_own_node_that_stands_still_decides_nothing(net):
+    async with reader(net, "own", "a", clock=Ahead()) as (asking, _):
+        survey = await asking.survey()
+        assert survey.agreed is None
+        assert not survey.vetoed
+        assert set(standings(survey).values()) == {Standing.LAGS}
 
 
 async def test_endpoints_outside_that_show_the_same_are_witnesses(net):
