@@ -36,7 +36,7 @@ from sharekeeper.errors import SharekeeperError, TransactionFailed
 from sharekeeper.mutual_attestation import MutualAttestation
 from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
-from sharekeeper.ports import ContractCaller
+from sharekeeper.ports import Clock, ContractCaller
 from sharekeeper.protocol.contract_json import decode_ephemeral_keys
 from sharekeeper.protocol.key_exchange import KeyExchange, KeyExchangeServer, own_exchange
 from sharekeeper.protocol.monitoring import FetchShares, HandOut
@@ -96,9 +96,9 @@ class SimulatedContract(SimulatedChain):
     Its account's machines have valid evidence.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         valid = stamped(NODE.tls_key, BACKUP_SERVICE.tls_key)
-        super().__init__(SystemClock(), RUNNING, replace(RECORD, evidence=valid))
+        super().__init__(clock or SystemClock(), RUNNING, replace(RECORD, evidence=valid))
         self.taken: list[PublishedRecord] = []
 
     def take(self, args: dict) -> None:
