@@ -284,16 +284,25 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
     parser = argparse.ArgumentParser(
         prog="drill", description="Rehearse disasters of a local network, and measure them."
     )
-    parser.add_argument("--drill", choices=list(PLANS), default="loss", help="which drill (default: %(default)s)")
+    parser.add_argument("--drill", default="loss", help=f"which drill: {', '.join(PLANS)} (default: %(default)s)")
     parser.add_argument("--playbook", type=Path, help="another playbook than the drill's own")
     parser.add_argument("--sweep", action="store_true", help="only stop what an earlier drill left running")
     return parser.parse_known_args(arguments)
 
 
+def _plan(name: str) -> Plan:
+    """The drill of that name. Raises `ConfigInvalid`."""
+    if name not in PLANS:
+        raise ConfigInvalid(
+            f"there is no drill {name}, but {', '.join(PLANS)}: in hard launch (LAUNCH=hard) only DRILL=loss is played"
+        )
+    return PLANS[name]
+
+
 def _perform(arguments: Sequence[str] | None) -> int:
     checkout = _checkout()
     options, words = _parse(arguments)
-    plan = PLANS[options.drill]
+    plan = _plan(options.drill)
     playbook: Path = options.playbook or checkout / "playbooks" / plan.playbook
     drill = Drill(checkout, Path(os.environ.get("SHAREKEEPER_RUN") or checkout / "run").absolute())
     if options.sweep and not drill.run_directory.is_dir():

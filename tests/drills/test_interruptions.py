@@ -121,6 +121,16 @@ def test_a_second_drill_on_the_same_directory_is_refused_in_one_line(tmp_path):
         drill.communicate(timeout=30)
 
 
+def test_a_drill_that_does_not_exist_is_refused_in_one_line_before_anything_starts(tmp_path):
+    result = run_to_end([*half_drill(), "--drill", "hard-life"], tmp_path / "run")
+    assert result.returncode == ConfigInvalid.exit_status
+    assert result.stderr == (
+        "drill: there is no drill hard-life, but loss, life, hard-loss: in hard launch (LAUNCH=hard) only DRILL=loss is "
+        "played\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_directory_that_is_not_a_drills_is_refused_and_left_alone(tmp_path):
     (tmp_path / "photographs").mkdir()
     result = run_to_end(half_drill(), tmp_path)
