@@ -1,6 +1,7 @@
 """Shares of key events on disk: held until a final Running names them, in use from then on, erased when nothing can."""
 
 import asyncio
+import json
 import secrets
 import stat
 import threading
@@ -122,13 +123,22 @@ async def test_a_node_that_left_destroys_what_it_has_of_older_epochs(store) -> N
     assert await store.read(KEYSET) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"format":1,"shares":[]}', b'{"format":2,"shares":[]}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"format":1,"shares":[]}'])
 async def test_a_held_share_that_is_not_whole_is_not_used(store, tmp_path: Path, content: bytes) -> None:
     await hold(store, *SHARES)
     path = tmp_path / "keyshares" / "temporary" / "5-2-0.json"
     path.write_bytes(content)
     for reading in (store.held(SHARES[2].key_id), store.make_permanent(KEYSET)):
         with pytest.raises(ShareStoreCorrupt, match="was not used"):
+            await reading
+
+
+async def test_a_held_share_of_another_format_is_not_used(store, tmp_path: Path) -> None:
+    await hold(store, *SHARES)
+    path = tmp_path / "keyshares" / "temporary" / "5-2-0.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"format": 2}))
+    for reading in (store.held(SHARES[2].key_id), store.make_permanent(KEYSET)):
+        with pytest.raises(ShareStoreCorrupt, match="another key event or format"):
             await reading
 
 

@@ -148,9 +148,7 @@ class SlotSession:
         self._forget_stale(keys, view.head.height)
         self._answering.reap()
         step = await self._decide(view, keys, held=held) if unanswered(keys) else None
-        if step is not None and step != self._answering.basis and not self._backoff.due(step):
-            step = None
-        await self._answering.follow(step)
+        await self._answering.follow(step if step is not None and self._backoff.due(step) else None)
 
     async def stop(self) -> None:
         """No answer is under way, and no pair is held."""
@@ -189,28 +187,22 @@ class SlotSession:
         """The one side that answers that record, whatever becomes of the call. Raises `PeerFault`."""
         if self._side is None or self._side.opening != step.opening.record:
             newest = self._ports.watch.newest
-            side = KeyExchangeServer(
+            self._side = KeyExchangeServer(
                 step.exchange,
                 opening=step.opening,
                 secret=Secret(self._ports.entropy(X25519_KEY_BYTES)),
                 tls=self._ports.tls,
                 height=0 if newest is None else newest.head.height,
             )
-            if self._side is not None:
-                self._side.forget()
-            self._side = side
         return self._side
 
     # --- serving --------------------------------------------------------------------------------
 
     def has(self, peer: TlsKey, exchange_id: ExchangeId) -> bool:
-        """That exchange with `peer` is under way and not used up."""
+        """The last exchange here is that one, with `peer`; its pair may be used up."""
         side = self._side
-        return (
-            side is not None
-            and not side.forgotten
-            and (side.record.exchange_id, side.exchange.backup_service_tls_key) == (exchange_id, peer)
-        )
+        found = None if side is None else (side.record.exchange_id, side.exchange.backup_service_tls_key)
+        return found == (exchange_id, peer)
 
     def admitted(self, purpose: Purpose | None) -> KeyExchangeServer:
         """This side of the exchange under way. `purpose`: what it must be for and, in hard launch, attested for.
