@@ -65,6 +65,16 @@ async def test_a_grown_keyset_takes_the_shares_that_are_in_use_already(store) ->
     assert await store.read(SMALLER) == SHARES[:2]
 
 
+async def test_a_held_share_that_is_damaged_does_not_matter_where_the_share_is_in_use_already(
+    store, tmp_path: Path
+) -> None:
+    await store.store_permanent(SMALLER, SHARES[:2])
+    await hold(store, SHARES[0], SHARES[2])
+    (tmp_path / "keyshares" / "temporary" / "5-0-0.json").write_bytes(b"")
+    assert await store.make_permanent(KEYSET)
+    assert await store.read(KEYSET) == SHARES
+
+
 async def test_another_attempt_or_epoch_does_not_count(store) -> None:
     await hold(store, *SHARES)
     domains = tuple(
