@@ -144,6 +144,24 @@ def test_a_dealing_of_the_attempt_before_is_refused() -> None:
         play(now, twist)
 
 
+def test_a_leader_that_has_chosen_keeps_to_it_whatever_comes_in_later() -> None:
+    """It has handed out shares for that choice: another one would give out more than is needed for a key."""
+    old = generated(Curve.ED25519, (0, 1, 2), 2)
+    sessions = resharing_of(old, old_threshold=2, recipients=(0, 3), threshold=2)
+    sessions[0].take_dealing(2, sessions[2].dealing())
+    assert sessions[0].choose()
+    agreed = sessions[0].agreement()
+    assert agreed.dealers == (0, 2)
+    sessions[0].take_dealing(1, sessions[1].dealing())
+    assert sessions[0].choose()
+    assert sessions[0].agreement() == agreed
+    fresh = resharing_of(old, old_threshold=2, recipients=(0, 3), threshold=2)[0]
+    for dealer in (1, 2):
+        fresh.take_dealing(dealer, sessions[dealer].dealing())
+    assert fresh.choose()
+    assert fresh.agreement().dealers == (0, 1), "with all of them it prefers the other"
+
+
 def test_a_follower_waits_for_the_dealings_its_leader_counts() -> None:
     old = generated(Curve.ED25519, (0, 1, 2), 2)
     sessions = resharing_of(old, old_threshold=2, recipients=(0, 3), threshold=2)
