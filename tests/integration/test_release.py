@@ -276,6 +276,27 @@ async def test_an_override_for_anything_else_releases_nothing(bench, changes, ow
     assert bench.codes() & {"no_quorum", "policy_refused", "chain_unavailable"}
 
 
+def passes_its_deadline(bench):
+    bench.clock.seconds += 61
+
+
+def is_contradicted_by_the_own_node(bench):
+    bench.truth.own = read(RUNNING, TRUTH)
+
+
+@pytest.mark.parametrize("change", [passes_its_deadline, is_contradicted_by_the_own_node, takes_it_back])
+async def test_an_override_is_looked_at_again_before_the_first_share_byte(bench, change):
+    goes_silent(bench)
+    await override(bench)
+    bench.node.before_hello = lambda: change(bench)
+    await bench.turns(1)
+    assert bench.node.dialled
+    assert not bench.node.got_shares()
+    assert bench.codes() >= {"no_quorum"}
+    assert bench.overrides.pending()[0].used_at_ns is None
+    assert bench.approvals.pending()[0].used_for is None
+
+
 async def test_an_override_that_cannot_be_written_down_releases_nothing(bench):
     goes_silent(bench)
     await override(bench)
