@@ -248,6 +248,21 @@ async def test_evidence_of_an_earlier_exchange_replayed_into_a_new_one_is_refuse
         await web.attest(url, exchange_id, old, NODE.tls_key)
 
 
+async def test_evidence_that_comes_twice_at_once_is_answered_once_at_most(hard):
+    web, url, exchange_id, frame = await opened(hard)
+    at_once = hard.chain.ephemeral_keys
+
+    async def slowly(*asked):
+        await asyncio.sleep(0.05)
+        return await at_once(*asked)
+
+    hard.chain.ephemeral_keys = slowly
+    twice = (client.attest(url, exchange_id, frame, NODE.tls_key) for client in (web, hard.client()))
+    answers = await asyncio.gather(*twice, return_exceptions=True)
+    assert any(isinstance(answer, PeerRefused | UnknownExchange) for answer in answers)
+    assert len(hard.tees[Role.NODE].made) <= 1
+
+
 async def test_a_request_with_evidence_captured_and_sent_again_is_refused(hard):
     await hard.fetch()
     answer = await exchange_raw(hard.server.port, hard.relay.requests[0])

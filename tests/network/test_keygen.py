@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -267,6 +268,21 @@ def test_a_key_share_needs_every_confirmation_and_every_share() -> None:
         sessions[0].confirm(other, sessions[other].agreement())
     with pytest.raises(NotYet, match=r"shares of the dealers \[1, 2\] are missing"):
         sessions[0].key_share()
+
+
+def test_dealings_that_cancel_each_other_out_are_no_key() -> None:
+    attempt = generation(ids=(0, 1))[0].attempt
+    order = ORDER[Curve.ED25519]
+
+    def dealing_constant(constant: int) -> Callable[[int], int]:
+        first = iter((constant - 1,))
+        return lambda limit: next(first, None) or secrets.randbelow(limit)
+
+    sessions = {
+        own: key_generation(attempt, own, dealing_constant(constant)) for own, constant in ((0, 5), (1, order - 5))
+    }
+    with pytest.raises(SharingFault, match="participant 0 chose dealings that are no key"):
+        play(sessions)
 
 
 def test_strangers_neither_deal_nor_confirm_nor_take_part() -> None:

@@ -114,7 +114,6 @@ class Session:
         """The share this node dealt to that recipient. Raises `NotYet`."""
         if self.is_recipient:
             self.agreement()
-        self.dealing()
         if self.dealt is None or recipient not in self.dealt.shares:
             raise NotYet("no share was dealt to you")
         return self.dealt.shares[recipient]
