@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sharekeeper.adapters import quorum
+from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.quorum import QuorumReader
 from sharekeeper.errors import ChainUnavailable, PolicyRefused
@@ -33,7 +34,7 @@ async def net(tmp_path):
 
 
 @asynccontextmanager
-async def reader(net, *names, quorum, timeout_seconds=0.6):
+async def reader(net, *names, quorum, timeout_seconds=0.6, clock=CLOCK):
     """A reader of the own node and of endpoints in front of it."""
     async with endpoints(net.chain.rpc_url, *names) as found:
         rpcs = {
@@ -48,7 +49,7 @@ async def reader(net, *names, quorum, timeout_seconds=0.6):
             for name, endpoint in found.items()
         }
         try:
-            yield QuorumReader(rpcs, quorum=quorum, account_id=net["alice"].account_id, clock=CLOCK), found
+            yield QuorumReader(rpcs, quorum=quorum, account_id=net["alice"].account_id, clock=clock), found
         finally:
             for rpc in rpcs.values():
                 await rpc.close()
@@ -67,6 +68,21 @@ async def test_honest_endpoints_agree_on_the_newest_block_and_all_views_at_it(ne
         assert views.state == await net.rpc.protocol_state(survey.agreed.block)
         assert views.account == await net.rpc.account(net["alice"].account_id, survey.agreed.block)
         assert set(standings(await asking.compare()).values()) == {Standing.AGREES}
+
+
+class Ahead(SystemClock):
+    """A minute later than the chain: for who reads it, every block is old."""
+
+    def wall_ns(self):
+        return super().wall_ns() + 61 * 10**9
+
+
+async def test_endpoints_that_stand_still_are_asked_for_nothing_at_their_old_block(net):
+    async with reader(net, "own", "a", "b", quorum=2, clock=Ahead()) as (asking, found):
+        survey = await asking.survey()
+        assert survey.agreed is None
+        assert set(standings(survey).values()) == {Standing.LAGS}
+        assert all(set(endpoint.calls) == {"block"} for endpoint in found.values())
 
 
 async def test_a_comparison_and_a_survey_cost_each_endpoint_a_handful_of_requests(net):

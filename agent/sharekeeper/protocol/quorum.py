@@ -46,8 +46,8 @@ OWN: Final = "own"
 class Statement:
     """What one endpoint said in one survey, as far as it got; `fault` is where it stopped.
 
-    `network`: which it serves, if it was asked. `final`: its newest final block. `block`: its block at the height compared. `views`: the bytes of view `state`
-    and of the account's `participant_info` at that block.
+    `network`: which it serves, if it was asked. `final`: its newest final block. `block`: its block at the height
+    compared. `views`: the bytes of view `state` and of the account's `participant_info` at that block.
     """
 
     endpoint: str
