@@ -5,13 +5,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sharekeeper.adapters import veto
-from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.veto import VetoReader
 from sharekeeper.errors import PolicyRefused
 from sharekeeper.protocol.quorum import Standing, read_views
 from tests.endpoints import dawdles, endpoints, forks, garbage, hangs, honest, lags, lies, other_network
-from tests.integration.world import CHAIN_ID, CLOCK, CONTRACT, world
+from tests.integration.world import A_MINUTE_LATE, CHAIN_ID, CLOCK, CONTRACT, world
 
 
 @pytest.fixture
@@ -60,15 +59,8 @@ async def test_the_own_node_alone_decides_at_its_newest_final_block(net):
         assert (asking.endpoints, asking.quorum) == (("own",), 1)
 
 
-class Ahead(SystemClock):
-    """A minute later than the chain: for who reads it, every block is old."""
-
-    def wall_ns(self):
-        return super().wall_ns() + 61 * 10**9
-
-
 async def test_an_own_node_that_stands_still_decides_nothing(net):
-    async with reader(net, "own", "a", clock=Ahead()) as (asking, _):
+    async with reader(net, "own", "a", clock=A_MINUTE_LATE) as (asking, _):
         survey = await asking.survey()
         assert survey.agreed is None
         assert not survey.vetoed

@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sharekeeper.adapters import quorum
-from sharekeeper.adapters.clock import SystemClock
 from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.quorum import QuorumReader
 from sharekeeper.errors import ChainUnavailable, PolicyRefused
 from sharekeeper.protocol.quorum import Standing, read_views
 from tests.endpoints import endpoints, flaps, forks, garbage, hangs, honest, lags, lies, other, other_network
 
-from .world import CHAIN_ID, CLOCK, CONTRACT, world
+from .world import A_MINUTE_LATE, CHAIN_ID, CLOCK, CONTRACT, world
 
 
 def next_epoch(state):
@@ -70,15 +69,8 @@ async def test_honest_endpoints_agree_on_the_newest_block_and_all_views_at_it(ne
         assert set(standings(await asking.compare()).values()) == {Standing.AGREES}
 
 
-class Ahead(SystemClock):
-    """A minute later than the chain: for who reads it, every block is old."""
-
-    def wall_ns(self):
-        return super().wall_ns() + 61 * 10**9
-
-
 async def test_endpoints_that_stand_still_are_asked_for_nothing_at_their_old_block(net):
-    async with reader(net, "own", "a", "b", quorum=2, clock=Ahead()) as (asking, found):
+    async with reader(net, "own", "a", "b", quorum=2, clock=A_MINUTE_LATE) as (asking, found):
         survey = await asking.survey()
         assert survey.agreed is None
         assert set(standings(survey).values()) == {Standing.LAGS}

@@ -58,6 +58,16 @@ CHAIN_ID = "devnet"
 BLOCK_MS = 80
 
 
+class Late(SystemClock):
+    """A minute later than the chain: for who reads it, every block is old."""
+
+    def wall_ns(self):
+        return super().wall_ns() + 61 * 10**9
+
+
+A_MINUTE_LATE = Late()
+
+
 class Daemon:
     """One machine's directory and, while it runs, its daemon."""
 
