@@ -293,11 +293,12 @@ async def test_a_newer_keyset_that_the_holder_has_too_does_not_let_the_older_one
     assert "what the contract calls for changed" in str(rig.holder.ended[0])
 
 
-async def test_an_endpoint_outside_that_contradicts_vetoes_the_copy(rig):
+@pytest.mark.parametrize("others", [("far", "farther"), ("far",)], ids=["outvoted", "nothing agreed"])
+async def test_an_endpoint_outside_that_contradicts_vetoes_the_copy(rig, others):
     def lies(statement):
         return replace(statement, views=views(NotInitialized(), rig.chain.record))
 
-    rig.holder.truth.others = {"far": lies, "farther": lies}
+    rig.holder.truth.others = dict.fromkeys(others, lies)
     rig.holder.truth.quorum = 2
     await refused(rig, match="no_quorum")
     assert isinstance(rig.holder.ended[0], NoQuorum)

@@ -9,6 +9,7 @@ from sharekeeper.domain.identity import AccountId
 from sharekeeper.domain.keyset import Sha256Hex
 from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.errors import (
+    PeerNotAuthenticated,
     PeerRefused,
     RecordExpired,
     RecordForeign,
@@ -18,6 +19,7 @@ from sharekeeper.errors import (
     WeakKey,
 )
 from sharekeeper.protocol.key_exchange import KeyExchange, KeyExchangeClient, KeyExchangeServer
+from sharekeeper.protocol.sealed_body import SealedBodies
 from sharekeeper.spec import EPHEMERAL_KEY_BLOCKS
 from tests.protocol.exchange_values import BACKUP_SERVICE, NODE, STRANGER
 from tests.protocol.web_values import changed, signed
@@ -129,6 +131,23 @@ async def test_an_all_zero_shared_secret_is_refused(net):
     evil.publish = lambda side: changed(published(side), NODE, public_key=X25519Key(bytes(32)))
     with pytest.raises(WeakKey):
         await net.fetch()
+
+
+async def test_the_keys_of_both_directions_are_forgotten_at_the_end_of_each_exchange(net, monkeypatch):
+    derived = []
+    real = SealedBodies.__init__
+
+    def remembering(bodies, *given, **keys):
+        derived.append(bodies)
+        real(bodies, *given, **keys)
+
+    monkeypatch.setattr(SealedBodies, "__init__", remembering)
+    await net.fetch()
+    net.relay.change_response = lambda response: response[:-1] + bytes([response[-1] ^ 1])
+    with pytest.raises(PeerNotAuthenticated):
+        await net.hand_out()
+    assert len(derived) == 4
+    assert all((bodies._receive, bodies._send) == (None, None) for bodies in derived)
 
 
 async def test_every_pair_is_forgotten_whether_its_exchange_succeeded_or_not(net, monkeypatch):
