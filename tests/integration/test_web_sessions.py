@@ -10,7 +10,7 @@ from sharekeeper.domain.ephemeral import EphemeralKeys, ExchangeId
 from sharekeeper.domain.identity import SignerKey
 from sharekeeper.domain.keyshare import Purpose
 from sharekeeper.domain.protocol_state import BackupServiceKeys
-from sharekeeper.errors import PurposeDiffers, RecordForged, TransactionUnknown, UnknownExchange
+from sharekeeper.errors import PurposeDiffers, RecordForged, RecordReplaced, TransactionUnknown, UnknownExchange
 from sharekeeper.node_agent.sessions import Sessions
 from sharekeeper.node_agent.web_sessions import WebSessionPorts, WebSessions
 from sharekeeper.reconcile import ChainWatch, Faults
@@ -23,11 +23,14 @@ OTHER_ID = ExchangeId("cc" * 16)
 
 
 class Caller(SimulatedCaller):
-    """The contract takes what is submitted; each try is kept. `fault`: it does not arrive. `slow`: nor is it lost."""
+    """The contract takes what is submitted; each try is kept.
+
+    `fault`: it does not arrive. `slow`: nor is it lost. `unseen`: it is final, and this node's view does not show it.
+    """
 
     def __init__(self, chain) -> None:
         super().__init__(chain)
-        self.tried, self.fault, self.slow = [], None, False
+        self.tried, self.fault, self.slow, self.unseen = [], None, False, False
 
     async def call(self, method, args):
         self.tried.append(args)
@@ -35,7 +38,8 @@ class Caller(SimulatedCaller):
             await asyncio.Event().wait()
         if self.fault is not None:
             raise self.fault
-        await super().call(method, args)
+        if not self.unseen:
+            await super().call(method, args)
 
 
 class Node:
@@ -230,3 +234,35 @@ async def test_a_request_is_refused_before_its_body_is_read_if_the_exchange_is_f
         node.web.admit(BACKUP_SERVICE.tls_key, Purpose.RECOVERY, EXCHANGE_ID)
     assert not node.admits(OTHER_ID)
     assert node.admits()
+
+
+# --- serving --------------------------------------------------------------------------------------
+
+
+async def asked(node):
+    """The backup service asks as soon as it sees the answer, which this node's own view does not show yet."""
+    node.caller.unseen = True
+    await node.turn()
+    serving = asyncio.create_task(node.web.serve(BACKUP_SERVICE.tls_key, Purpose.BACKUP, EXCHANGE_ID, b""))
+    for _ in range(2):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not serving.done()
+        node.clock.seconds += 4.5
+    return serving
+
+
+async def test_a_request_waits_until_this_side_too_sees_its_answer_final(node):
+    serving = await asked(node)
+    node.chain.take(node.caller.tried[0])
+    assert await serving
+    assert node.ended == [("backup", "durable")]
+
+
+async def test_a_request_does_not_wait_for_ever_for_an_answer_that_is_not_seen(node):
+    serving = await asked(node)
+    node.clock.seconds += 1
+    with pytest.raises(RecordReplaced):
+        await asyncio.wait_for(serving, 5)
+    assert node.ended == [("backup", "record_replaced")]
+    assert not node.admits()
