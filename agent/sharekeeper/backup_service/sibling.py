@@ -159,10 +159,8 @@ class Sibling:
     @property
     def copy(self) -> SiblingCopy:
         """Whether its copy of the keyset in force is confirmed."""
-        backup = self._current()
-        if self.tls_key is None or backup is None:
-            return SiblingCopy.UNCONFIRMED
-        confirmed = self._is_confirmed(self.tls_key, backup, within_seconds=2 * CHECK_EVERY_SECONDS)
+        backup, within_seconds = self._current(), 2 * CHECK_EVERY_SECONDS
+        confirmed = backup is not None and self._is_confirmed(self.tls_key, backup, within_seconds=within_seconds)
         return SiblingCopy.CONFIRMED if confirmed else SiblingCopy.UNCONFIRMED
 
     @property
@@ -170,7 +168,7 @@ class Sibling:
         """When it last proved that copy, or None while it is not confirmed."""
         return self._confirmed.at_ns if self._confirmed and self.copy is SiblingCopy.CONFIRMED else None
 
-    def _is_confirmed(self, tls_key: TlsKey, backup: StoredBackup, *, within_seconds: float) -> bool:
+    def _is_confirmed(self, tls_key: TlsKey | None, backup: StoredBackup, *, within_seconds: float) -> bool:
         found = self._confirmed
         return (
             found is not None
