@@ -11,7 +11,7 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.quorum import QuorumReader
 from sharekeeper.errors import ChainUnavailable, PolicyRefused
 from sharekeeper.protocol.quorum import Standing, read_views
-from tests.endpoints import endpoints, flaps, forks, garbage, hangs, honest, lags, lies, other, other_network
+from tests.endpoints import dawdles, endpoints, flaps, forks, garbage, hangs, honest, lags, lies, other, other_network
 
 from .world import A_MINUTE_LATE, CHAIN_ID, CLOCK, CONTRACT, world
 
@@ -155,12 +155,8 @@ async def test_a_hanging_endpoint_costs_a_moment_and_not_its_deadline(net, monke
 async def test_a_slow_honest_endpoint_is_waited_for_where_the_quick_ones_do_not_agree(net, monkeypatch):
     monkeypatch.setattr(quorum, "SETTLE_SECONDS", 0.01)
 
-    async def slow(_endpoint, _asked, answer):
-        await asyncio.sleep(0.1)
-        return answer
-
     async with reader(net, "own", "a", "b", quorum=2) as (asking, found):
-        found["a"].mode, found["b"].mode = slow, lies(next_epoch)
+        found["a"].mode, found["b"].mode = dawdles(0.1), lies(next_epoch)
         survey = await asking.survey()
         assert set(survey.agreed.witnesses) == {"own", "a"}
 
