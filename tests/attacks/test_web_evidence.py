@@ -395,6 +395,21 @@ async def test_evidence_that_expired_at_the_node_lets_no_share_leave_and_none_be
     assert not any(len(response) > 20_000 for response in hard.relay.responses)
 
 
+async def test_evidence_that_expires_while_the_node_reads_its_shares_lets_none_leave(hard):
+    read, wall_ns = hard.store.read, hard.clock.wall_ns
+
+    async def an_hour_long(keyset):
+        found = await read(keyset)
+        hard.clock.wall_ns = lambda: wall_ns() + 3600 * 10**9
+        return found
+
+    hard.store.read = an_hour_long
+    with pytest.raises(PeerFault):
+        await hard.fetch()
+    assert hard.ended == [("backup", "evidence_expired")]
+    assert await nothing_moved(hard)
+
+
 @KINDS
 async def test_a_node_that_cannot_attest_says_no_more_than_that(hard, kind):
     hard.tees[Role.NODE].fault = AttestationUnavailable("no guest agent at /run/dstack.sock")
