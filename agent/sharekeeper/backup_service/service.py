@@ -281,10 +281,7 @@ class BackupService:
         if self._renewal is None:
             self.faults.clear("evidence")
         renewal = self._renewal if self._worker.basis is None else None
-        self._renewing.reap()
-        if renewal is not None and renewal != self._renewing.basis and not self._renewal_backoff.due(renewal):
-            renewal = None
-        await self._renewing.follow(renewal)
+        await self._renewing.follow(renewal if renewal is not None and self._renewal_backoff.due(renewal) else None)
 
     async def _renew(self, renewal: RegisterBackupService) -> None:
         """The contract has the newer evidence, or the fault is noted and the next try put off."""

@@ -146,7 +146,6 @@ class SlotSession:
     async def turn(self, view: View, keys: EphemeralKeys, *, held: bool) -> None:
         """As `WebSessions.turn`, for this slot; a pair whose time is over is forgotten. `keys`: the slot's at `view`."""
         self._forget_stale(keys, view.head.height)
-        self._answering.reap()
         step = await self._decide(view, keys, held=held) if unanswered(keys) else None
         await self._answering.follow(step if step is not None and self._backoff.due(step) else None)
 
