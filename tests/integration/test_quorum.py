@@ -161,6 +161,20 @@ async def test_a_slow_honest_endpoint_is_waited_for_where_the_quick_ones_do_not_
         assert set(survey.agreed.witnesses) == {"own", "a"}
 
 
+async def test_endpoints_that_have_all_answered_and_do_not_agree_are_not_asked_again(net, monkeypatch):
+    monkeypatch.setattr(quorum, "SETTLE_SECONDS", 10)
+    finals = []
+
+    def counts(_endpoint, asked, answer):
+        finals.extend([asked] if asked["params"] == {"finality": "final"} else [])
+        return answer
+
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["own"].mode, found["a"].mode, found["b"].mode = counts, forks, lies(next_epoch)
+        assert (await asking.survey()).agreed is None
+        assert len(finals) == 1
+
+
 async def test_endpoints_of_different_heights_agree_where_one_of_them_lies(net):
     """The newest height that a quorum has may be one of which a liar is needed: an older one is taken then."""
     await net.until(lambda: at_least(net, 8))
