@@ -89,7 +89,7 @@ class QuorumReader(ChainTruth):
             asked = {
                 name: self._stated(one, height)
                 for name, one in heard.items()
-                if one.fault is None and one.final and (patient or one.final.height >= height)
+                if one.final and (patient or one.final.height >= height)
             }
             told = await self._round(asked, self._enough_agree, patient=patient)
             hurried = hurried or _hurried(told)
@@ -162,8 +162,7 @@ class QuorumReader(ChainTruth):
 
     def _fresh_finals(self, heard: Mapping[str, Statement]) -> list[BlockRef]:
         now_ns = self._clock.wall_ns()
-        finals = [one.final for one in heard.values() if one.fault is None and one.final is not None]
-        return [block for block in finals if is_fresh(block, now_ns)]
+        return [one.final for one in heard.values() if one.final is not None and is_fresh(one.final, now_ns)]
 
     def _decided(self, heard: Mapping[str, Statement]) -> Survey:
         ordered = [heard[name] for name in self._endpoints if name in heard]
