@@ -39,7 +39,14 @@ class Caller(SimulatedCaller):
         if self.fault is not None:
             raise self.fault
         if not self.unseen:
+            self._swap(args)
             await super().call(method, args)
+            self._swap(args)
+
+    def _swap(self, args) -> None:
+        """The contract keeps an answer in the slot of its opening: the other exchange's is slot 1."""
+        if args["record"]["exchange_id"] == OTHER_ID:
+            self.chain.ephemeral, self.chain.second = self.chain.second, self.chain.ephemeral
 
 
 class Node:
@@ -237,6 +244,14 @@ async def test_a_request_is_refused_before_its_body_is_read_if_the_exchange_is_f
 
 
 # --- serving --------------------------------------------------------------------------------------
+
+
+async def test_each_slot_is_served_by_its_own_records(node):
+    node.opens_slot_1(signed_by=STRANGER)
+    await node.turn()
+    assert await node.web.serve(STRANGER.tls_key, Purpose.BACKUP, OTHER_ID, b"")
+    assert await node.web.serve(BACKUP_SERVICE.tls_key, Purpose.BACKUP, EXCHANGE_ID, b"")
+    assert node.ended == [("backup", "durable")] * 2
 
 
 async def asked(node):
