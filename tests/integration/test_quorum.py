@@ -11,7 +11,20 @@ from sharekeeper.adapters.near_rpc import NearRpc
 from sharekeeper.adapters.quorum import QuorumReader
 from sharekeeper.errors import ChainUnavailable, PolicyRefused
 from sharekeeper.protocol.quorum import Standing, read_views
-from tests.endpoints import dawdles, endpoints, flaps, forks, garbage, hangs, honest, lags, lies, other, other_network
+from tests.endpoints import (
+    dawdles,
+    endpoints,
+    flaps,
+    forks,
+    garbage,
+    hangs,
+    honest,
+    lags,
+    lies,
+    other,
+    other_network,
+    unknown_block,
+)
 
 from .world import A_MINUTE_LATE, CHAIN_ID, CLOCK, CONTRACT, world
 
@@ -161,16 +174,71 @@ async def test_a_slow_honest_endpoint_is_waited_for_where_the_quick_ones_do_not_
         assert set(survey.agreed.witnesses) == {"own", "a"}
 
 
-async def test_endpoints_that_have_all_answered_and_do_not_agree_are_not_asked_again(net, monkeypatch):
-    monkeypatch.setattr(quorum, "SETTLE_SECONDS", 10)
-    finals = []
+def counting(finals):
+    """Honest; each time it is asked for its newest final block is kept."""
 
-    def counts(_endpoint, asked, answer):
+    def mode(_endpoint, asked, answer):
         finals.extend([asked] if asked["params"] == {"finality": "final"} else [])
         return answer
 
+    return mode
+
+
+async def test_only_answers_that_count_make_the_others_hurry(net, monkeypatch):
+    """Two of three have answered, one of them with garbage: the third is waited for, and nobody is asked twice."""
+    monkeypatch.setattr(quorum, "SETTLE_SECONDS", 0.01)
+    finals = []
     async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
-        found["own"].mode, found["a"].mode, found["b"].mode = counts, forks, lies(next_epoch)
+        found["own"].mode, found["a"].mode, found["b"].mode = counting(finals), dawdles(0.3), garbage
+        assert (await asking.survey()).agreed.witnesses == ("own", "a")
+        assert len(finals) == 1
+
+
+async def test_a_comparison_hurries_nobody(net, monkeypatch):
+    monkeypatch.setattr(quorum, "SETTLE_SECONDS", 0.01)
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["b"].mode = dawdles(0.3)
+        assert standings(await asking.compare())["b"] is Standing.AGREES
+
+
+async def test_a_round_ends_for_an_endpoint_that_answers_each_question_late(net, monkeypatch):
+    monkeypatch.setattr(quorum, "_ROUND_SECONDS", 1.0)
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["b"].mode = dawdles(0.7)
+        assert standings(await asking.compare())["b"] is Standing.HANGS
+
+
+async def test_a_survey_asks_an_endpoint_that_is_behind_for_nothing_more(net):
+    await net.until(lambda: at_least(net, 12))
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["b"].mode = lags(10)
+        assert (await asking.survey()).agreed.witnesses == ("own", "a")
+        assert found["b"].calls == ["block"]
+
+
+async def test_an_endpoint_that_calls_an_older_block_final_agrees_if_it_shows_the_same_at_the_newer(net):
+    await net.until(lambda: at_least(net, 4))
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["b"].mode = finalizes_late
+        compared = await asking.compare()
+        assert compared.agreed.witnesses == ("own", "a")
+        assert standings(compared)["b"] is Standing.AGREES
+
+
+async def test_an_endpoint_on_a_fork_is_named_so_even_if_it_shows_no_state_there(net):
+    def forks_blindly(endpoint, asked, answer):
+        return unknown_block(asked) if asked["method"] == "query" else forks(endpoint, asked, answer)
+
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["b"].mode = forks_blindly
+        assert standings(await asking.compare())["b"] is Standing.FORKS
+
+
+async def test_endpoints_that_have_all_answered_and_do_not_agree_are_not_asked_again(net, monkeypatch):
+    monkeypatch.setattr(quorum, "SETTLE_SECONDS", 10)
+    finals = []
+    async with reader(net, "own", "a", "b", quorum=2, timeout_seconds=5) as (asking, found):
+        found["own"].mode, found["a"].mode, found["b"].mode = counting(finals), forks, lies(next_epoch)
         assert (await asking.survey()).agreed is None
         assert len(finals) == 1
 
