@@ -96,6 +96,11 @@ async def test_a_keyset_without_domains_has_no_shares_and_needs_none(store, tmp_
     assert not (tmp_path / "keyshares").exists()
 
 
+async def test_where_nothing_was_ever_held_looking_for_shares_writes_nothing(store, tmp_path: Path) -> None:
+    assert not await store.make_permanent(KEYSET)
+    assert not (tmp_path / "keyshares").exists()
+
+
 async def test_only_the_named_key_events_stay_held(store) -> None:
     assert await store.erase_held(height=100) == ()
     await hold(store, *SHARES)

@@ -149,6 +149,14 @@ async def test_a_file_changed_by_hand_is_refused(store, tmp_path, change):
         store.pending()
 
 
+async def test_a_file_longer_than_any_approval_is_refused_whatever_it_says(store, tmp_path):
+    await store.add(APPROVAL)
+    path = the_file(tmp_path)
+    path.write_bytes(path.read_bytes() + b" " * 4096)
+    with pytest.raises(PolicyRefused, match="remove it and approve again"):
+        store.pending()
+
+
 @pytest.mark.parametrize("code", [FULL, BROKEN])
 async def test_a_failure_at_any_call_never_spends_it_twice(tmp_path, code):
     counter = Counter()
