@@ -44,9 +44,10 @@ def base() -> None:
 @main.command()
 @click.argument("hosts", nargs=-1, required=True, metavar="NAME=ADDRESS...")
 @click.option("--disk", "disks", multiple=True, metavar="NAME:PATH=SIZE", help="A small disk of its own, like 16M.")
-def create(hosts: tuple[str, ...], disks: tuple[str, ...]) -> None:
+@click.option("--tpm2", multiple=True, metavar="NAME", help="Give the host a TPM2 of its own.")
+def create(hosts: tuple[str, ...], disks: tuple[str, ...], tpm2: tuple[str, ...]) -> None:
     """Make hosts and wait until they answer SSH; those that are there are started."""
-    made = [_host(word, disks) for word in hosts]
+    made = [_host(word, disks, tpm2) for word in hosts]
     changed = [machine.create(host) for host in made]
     for host in made:
         machine.await_ssh(host)
@@ -54,10 +55,10 @@ def create(hosts: tuple[str, ...], disks: tuple[str, ...]) -> None:
     _show(changed=any(changed), hosts=ways, identity_file=str(KEY))
 
 
-def _host(word: str, disks: tuple[str, ...]) -> Host:
+def _host(word: str, disks: tuple[str, ...], tpm2: tuple[str, ...]) -> Host:
     name, _, address = word.partition("=")
     own = [disk.partition(":")[2] for disk in disks if disk.partition(":")[0] == name]
-    return Host(name=name, address=address, disks=tuple(map(Disk.parse, own)))
+    return Host(name=name, address=address, disks=tuple(map(Disk.parse, own)), tpm2=name in tpm2)
 
 
 @main.command()

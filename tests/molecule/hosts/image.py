@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,14 @@ IMAGE: Final = DIRECTORY / "base"
 
 _STAMP: Final = DIRECTORY / "base.recipe"
 _SUITE: Final = "bookworm"
-# The second row is what roles install: apt finds it there, on a real machine it downloads it.
+# The third and fourth rows are what roles install: apt finds it there, on a real machine it downloads it. The last is what
+# a host with a TPM2 of its own needs.
 _PACKAGES: Final = (
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "sudo", "iproute2", "iputils-ping", "kmod"),
     *("openssh-server", "ca-certificates", "procps", "curl"),
     *("age", "chrony", "nftables", "polkitd", "python3-venv", "unattended-upgrades", "zstd"),
+    *("libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0"),
+    *("swtpm", "tpm2-abrmd", "libtss2-tcti-tabrmd0"),
 )
 _LEFT_OUT: Final = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 
@@ -42,7 +46,13 @@ _FILES: Final = {
     "etc/systemd/system/chrony.service.d/guest.conf": ("[Unit]\nConditionCapability=\n", 0o644),
 }
 _ENABLED: Final = ("systemd-networkd", "ssh")
-_DISABLED: Final = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_reap.service", "e2scrub_all.timer")
+_DISABLED: Final = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_reap.service",
+    "e2scrub_all.timer",
+    "tpm2-abrmd",
+)
 _PER_HOST: Final = ("etc/machine-id", "etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id")
 
 
@@ -59,6 +69,15 @@ def ensure_image() -> bool:
         return True
 
 
+def write_files(root: Path, files: Mapping[str, tuple[str, int]]) -> None:
+    """Each file, by its path below `root`, with its content and mode."""
+    for path, (content, mode) in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+        target.chmod(mode)
+
+
 def _recipe() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
@@ -72,11 +91,7 @@ def _build(image: Path) -> None:
             *(_SUITE, str(image)),
         ]
     )
-    for path, (content, mode) in _FILES.items():
-        target = image / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content, encoding="utf-8")
-        target.chmod(mode)
+    write_files(image, _FILES)
     for key in image.glob("etc/ssh/ssh_host_*"):
         key.unlink()
     for path in _PER_HOST:

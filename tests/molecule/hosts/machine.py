@@ -14,10 +14,11 @@ from typing import Final
 
 from sharekeeper_devnet.supervise import Daemon
 from tests.molecule.hosts.commands import HostsError, run, succeeds
-from tests.molecule.hosts.image import IMAGE, ensure_image
+from tests.molecule.hosts.image import IMAGE, ensure_image, write_files
 from tests.molecule.hosts.keeper import cgroups
 from tests.molecule.hosts.network import ensure_network, remove_network
 from tests.molecule.hosts.state import CHECKOUT, KEY, Host, ensure_key, locked
+from tests.molecule.hosts.tpm2 import FILES as TPM2_FILES
 
 _UP_SECONDS: Final = 60
 _HALT_SECONDS: Final = 30
@@ -208,6 +209,8 @@ def _furnish(host: Host) -> None:
     (host.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
     for path, content in files.items():
         (host.root / path).write_text(content, encoding="utf-8")
+    if host.tpm2:
+        write_files(host.root, TPM2_FILES)
     for disk in host.disks:
         (host.root / disk.path.lstrip("/")).mkdir(parents=True, exist_ok=True)
     # The package lists are as fresh as those of a machine that was installed today.

@@ -50,6 +50,7 @@ class Host:
     name: str
     address: str
     disks: tuple[Disk, ...] = ()
+    tpm2: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -107,7 +108,7 @@ def load(name: str) -> Host:
         known = ", ".join(host.name for host in every()) or "none"
         raise HostsError(f"there is no host {name!r}; hosts there are: {known}") from None
     disks = tuple(Disk(**disk) for disk in value["disks"])
-    return Host(name=value["name"], address=value["address"], disks=disks)
+    return Host(name=value["name"], address=value["address"], disks=disks, tpm2=value["tpm2"])
 
 
 def every() -> tuple[Host, ...]:
