@@ -20,26 +20,27 @@ ARCHIVES = {
 
 
 def archive(name, files):
-    """The bytes of the archive; the same for the same files."""
+    """The bytes of the archive, of files that are text or bytes; the same for the same files."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path, text in sorted(files.items()):
+        for path, file in sorted(files.items()):
+            data = file.encode() if isinstance(file, str) else file
             member = tarfile.TarInfo(path)
-            member.size, member.mode = len(text), 0o755
-            tar.addfile(member, io.BytesIO(text.encode()))
+            member.size, member.mode = len(data), 0o755
+            tar.addfile(member, io.BytesIO(data))
     if name.endswith(".gz"):
-        return gzip.compress(content.getvalue(), mtime=0)
+        return gzip.compress(content.getvalue(), compresslevel=1, mtime=0)
     return content.getvalue()
 
 
-def main():
-    target = Path(sys.argv[1])
+def write(archives, target):
+    """Each archive, and its hash beside it."""
     target.mkdir(parents=True, exist_ok=True)
-    for name, files in ARCHIVES.items():
+    for name, files in archives.items():
         content = archive(name, files)
         (target / name).write_bytes(content)
         (target / f"{name}.sha256").write_text(hashlib.sha256(content).hexdigest())
 
 
 if __name__ == "__main__":
-    main()
+    write(ARCHIVES, Path(sys.argv[1]))

@@ -2,7 +2,8 @@
 """A stand-in for dstack-vmm 0.5: its HTTP interface, its files and its limits, with a process in place of each guest.
 
 Names, defaults and answers are those of dstack's vmm/rpc/proto/vmm_rpc.proto, vmm/src/main_service.rs and
-vmm/src/app/qemu.rs. Nothing is measured and nothing is encrypted.
+vmm/src/app/qemu.rs. Nothing is measured and nothing is encrypted. In QEMU's place it starts the `qemu-system-test` of
+the guest's image with the guest's directory; an image that has none gives guests that do nothing.
 """
 
 import hashlib
@@ -47,18 +48,23 @@ class Guest:
         )
         return pid if alive else None
 
+    def machine(self):
+        """What stands for QEMU, as words."""
+        program = Path(SETTINGS["image_path"]) / self.manifest()["image"] / "qemu-system-test"
+        if program.exists():
+            return [str(program), str(self.home)]
+        return ["/bin/bash", "-c", "exec -a qemu-system-test sleep infinity"]
+
     def start(self):
         if self.pid() is None:
-            process = subprocess.Popen(
-                ["/bin/bash", "-c", "exec -a qemu-system-test sleep infinity"], start_new_session=True
-            )
+            process = subprocess.Popen(self.machine(), start_new_session=True)
             (self.home / "qemu.pid").write_text(str(process.pid))
         (self.home / "started").touch()
 
     def stop(self):
         (self.home / "started").unlink(missing_ok=True)
         if (pid := self.pid()) is not None:
-            os.kill(pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
 
     def info(self, brief):
         started, runs = (self.home / "started").exists(), self.pid() is not None
