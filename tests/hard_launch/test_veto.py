@@ -115,13 +115,18 @@ async def test_an_endpoint_of_another_network_is_named_in_a_comparison(net):
         assert standings(await asking.compare())["a"] is Standing.FOREIGN
 
 
+async def grown(net):
+    """The chain is long enough for an endpoint that lags ten blocks."""
+
+    async def long_enough():
+        return (await net.rpc.head()).height > 20
+
+    await net.until(long_enough)
+
+
 async def test_an_endpoint_that_is_behind_is_compared_where_it_is(net):
     async with reader(net, "own", "a") as (asking, found):
-
-        async def grown():
-            return (await net.rpc.head()).height > 20
-
-        await net.until(grown)
+        await grown(net)
         found["a"].mode = lags(10)
         survey = await asking.survey()
         assert survey.agreed.witnesses == ("own", "a")
@@ -139,11 +144,7 @@ async def test_an_endpoint_that_is_behind_is_compared_where_it_is(net):
 
 async def test_an_own_node_that_is_behind_is_contradicted_where_it_is(net):
     async with reader(net, "own", "a") as (asking, found):
-
-        async def grown():
-            return (await net.rpc.head()).height > 20
-
-        await net.until(grown)
+        await grown(net)
         found["own"].mode = lags(10)
         survey = await asking.survey()
         assert survey.agreed.witnesses == ("own", "a")

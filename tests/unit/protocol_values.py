@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sharekeeper.domain.attestation import EvidenceStamp
-from sharekeeper.domain.backup import StoredBackup
+from sharekeeper.domain.backup import Approval, QuorumOverride, StoredBackup
 from sharekeeper.domain.identity import AccountId, NetworkId, SignerKey, TlsKey
 from sharekeeper.domain.keyset import Curve, DomainKey, DomainPublicKey, Keyset, Sha256Hex
 from sharekeeper.domain.protocol_state import (
@@ -179,3 +179,22 @@ def stored(of: Keyset, *, at_ns: int = NOW_NS) -> StoredBackup:
         ciphertext_sha256=Sha256Hex.of(b""),
         ciphertext_bytes=100,
     )
+
+
+APPROVAL = Approval(
+    account_id=ALICE,
+    info=NEW.info,
+    signer_key=NEW.signer_key,
+    keyset=keyset().digest(),
+    approved_at_height=1100,
+    deadline_ns=1_800_000_000 * 10**9,
+    used_for=None,
+)
+OVERRIDE = QuorumOverride(
+    account_id=ALICE,
+    block_hash="1" * 32,
+    recovery_id=7,
+    tls_key=NEW.info.tls_public_key,
+    deadline_ns=1_800_000_000 * 10**9,
+    used_at_ns=None,
+)

@@ -8,20 +8,9 @@ import pytest
 
 from sharekeeper.adapters.approvals import DirectoryApprovalStore
 from sharekeeper.adapters.durable_file import FileLock
-from sharekeeper.domain.backup import Approval
 from sharekeeper.errors import PolicyRefused, StoreFailed
-from tests.unit.protocol_values import ALICE, BOB, NEW, keyset
+from tests.unit.protocol_values import APPROVAL, BOB
 from tests.unit.vault_values import BROKEN, FULL, Counter, SteppedDisk, failing, leftovers
-
-APPROVAL = Approval(
-    account_id=ALICE,
-    info=NEW.info,
-    signer_key=NEW.signer_key,
-    keyset=keyset().digest(),
-    approved_at_height=1100,
-    deadline_ns=1_800_000_000 * 10**9,
-    used_for=None,
-)
 
 
 @pytest.fixture

@@ -7,19 +7,9 @@ from dataclasses import replace
 import pytest
 
 from sharekeeper.adapters.approvals import DirectoryApprovalStore, DirectoryOverrideStore
-from sharekeeper.domain.backup import QuorumOverride
 from sharekeeper.errors import PolicyRefused, StoreFailed
-from tests.unit.protocol_values import ALICE, NEW
+from tests.unit.protocol_values import OVERRIDE
 from tests.unit.vault_values import BROKEN, FULL, Counter, SteppedDisk, failing, leftovers
-
-OVERRIDE = QuorumOverride(
-    account_id=ALICE,
-    block_hash="1" * 32,
-    recovery_id=7,
-    tls_key=NEW.info.tls_public_key,
-    deadline_ns=1_800_000_000 * 10**9,
-    used_at_ns=None,
-)
 
 
 @pytest.fixture
